@@ -47,3 +47,9 @@ def visitors(server: AuthenticatedServer) -> Iterator[Callable[[str], Visitor]]:
 def visitor(server: AuthenticatedServer, visitors: Callable[[str], Visitor]) -> Visitor:
     """A visitor who may do everything."""
     return visitors(server.admin)
+
+
+@pytest.fixture
+def admin_key(client: Client) -> str:
+    """The id of the key with which `visitor` has logged in."""
+    return next(key.id for key in client.list_api_keys() if key.name == "admin")

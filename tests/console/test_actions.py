@@ -1,17 +1,15 @@
 """What visitors of the console do with users: each action once, with its key's rights only, and in the audit log."""
 
-import html
 import re
 from collections.abc import Callable
-from itertools import islice
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
 
 from canuse import v1
 from support.authenticated_server import SCOPES, AuthenticatedServer
 from support.console import Parsed, Visitor
+from support.console_forms import Sent, audited, done, fields, wrong_fields
 from support.message_clients import Client
 from support.resources import grant, package, subscriber, unique
 
@@ -36,52 +34,6 @@ ALLOWED = {
 """The scopes of which each action of a user needs one; `take-back` needs two at once."""
 
 
-class Sent:
-    """A form as a browser has it: its fields with what they contain, to be filled in and sent."""
-
-    def __init__(self, visitor: Visitor, path: str, **query: str) -> None:
-        self._visitor = visitor
-        self.path, self.query = path, query
-        answer = visitor.get(path, **query)
-        assert answer.status_code == 200, f"{path}: {answer.status_code} {Parsed(answer.text).text}"
-        self.text = Parsed(answer.text).text
-        self.fields = fields(answer.text)
-
-    def send(self, **typed: str) -> httpx.Response:
-        """Fill it in and send it."""
-        assert set(typed) <= set(self.fields), self.fields
-        data = {name: value for name, value in {**self.fields, **typed}.items() if value is not None}
-        return self._visitor.http.post(f"/console{self.path}", params=self.query, data=data)
-
-
-def fields(text: str) -> dict[str, str | None]:
-    """Return the fields of the form of a page with their values; None: a box that is not checked."""
-    [form] = re.findall(r"<form[^>]* data-once[^>]*>(.*?)</form>", text, re.DOTALL)
-    found: dict[str, str | None] = {}
-    for tag, attributes in Parsed(form).elements:
-        name = attributes.get("name")
-        if name and tag in ("input", "select", "textarea"):
-            is_box = attributes.get("type") == "checkbox"
-            found[name] = attributes.get("value") or "" if not is_box else "on" if "checked" in attributes else None
-    for name, body in re.findall(r'<select[^>]* name="([^"]+)"[^>]*>(.*?)</select>', form, re.DOTALL):
-        chosen = re.search(r'value="([^"]*)" selected', body)
-        found[name] = html.unescape(chosen[1]) if chosen else ""
-    for name, body in re.findall(r'<textarea[^>]* name="([^"]+)"[^>]*>(.*?)</textarea>', form, re.DOTALL):
-        found[name] = html.unescape(body).removeprefix("\n")
-    return found
-
-
-def done(answer: httpx.Response, code: str) -> None:
-    """Check that an action was done, and that the page after it says so."""
-    assert answer.status_code == 303, Parsed(answer.text).text
-    assert parse_qs(urlsplit(answer.headers["location"]).query)["done"] == [code]
-
-
-def audited(client: Client, method: str, user_id: str = "") -> list[v1.AuditEntry]:
-    """Return the audit log's newest entries of a method."""
-    return list(islice(client.list_audit_entries(method=method or None, user_id=user_id or None), 20))
-
-
 def everything(client: Client, user_id: str, feature_id: str) -> dict[str, str]:
     """Use a feature and give a grant; return what the addresses of all actions of a user need."""
     client.use_feature(user_id, feature_id, 1)
@@ -89,12 +41,6 @@ def everything(client: Client, user_id: str, feature_id: str) -> dict[str, str]:
     [event] = client.list_usage_events(user_id)
     ids = {"subscription": subscription.id, "grant": grant(client, user_id, feature_id, 1), "event": event.id}
     return {"id": user_id, "feature": feature_id, **ids}
-
-
-@pytest.fixture
-def admin_key(client: Client) -> str:
-    """The id of the key with which `visitor` has logged in."""
-    return next(key.id for key in client.list_api_keys() if key.name == "admin")
 
 
 def test_a_user_is_subscribed_once_however_often_the_form_is_sent(
@@ -166,8 +112,7 @@ def test_a_use_is_recorded_once_and_a_no_records_nothing(visitor: Visitor, clien
     for typed in ({"amount": "x"}, {"amount": "0"}, {"feature": "unknown", "amount": "1"}):
         answer = Sent(visitor, "/user/record", id=user_id, feature=feature_id).send(**typed)
         assert answer.status_code in (400, 404)
-        [wrong] = [each["name"] for _, each in Parsed(answer.text).elements if each.get("aria-invalid")]
-        assert wrong == next(iter(typed))
+        assert wrong_fields(answer) == [next(iter(typed))]
         assert fields(answer.text)["amount"] == typed["amount"]
     assert client.show_usage(user_id, feature_id).current.used == 1000
 
@@ -218,7 +163,7 @@ def test_a_grant_is_given_once_and_revoked(visitor: Visitor, client: Client, adm
     ):
         answer = Sent(visitor, "/user/grant", id=user_id, feature=feature_id).send(**typed)
         assert answer.status_code in (400, 404, 409)
-        assert [each["name"] for _, each in Parsed(answer.text).elements if each.get("aria-invalid")] == [wrong]
+        assert wrong_fields(answer) == [wrong]
     form = Sent(visitor, "/user/revoke-grant", id=user_id, grant=found.id)
     assert feature_id in form.text
     for _ in range(2):
@@ -248,8 +193,8 @@ def test_a_user_is_created_changed_disabled_enabled_and_deleted(
     for typed in ({"metadata": "no pair"}, {"metadata": "a=1\na=2"}, {"name": "x" * 257}):
         answer = Sent(visitor, "/user/edit", id=user_id).send(**typed)
         assert answer.status_code == 400
-        [wrong] = [each["name"] for _, each in Parsed(answer.text).elements if each.get("aria-invalid")]
-        assert fields(answer.text)[wrong or ""] == typed[wrong or ""]
+        [wrong] = wrong_fields(answer)
+        assert fields(answer.text)[wrong] == typed[wrong]
     for action, code, is_disabled in (("disable", "disabled", True), ("enable", "enabled", False)):
         form = Sent(visitor, f"/user/{action}", id=user_id)
         for _ in range(2):

@@ -42,6 +42,7 @@ class Templates:
             "feature_type": words.feature_type_words,
             "package_type": words.package_type_words,
             "package_status": words.package_status_words,
+            "catalog_action": words.catalog_action_words,
             "on_unavailable": words.on_unavailable_words,
             "key_environment": words.environment_words,
         }

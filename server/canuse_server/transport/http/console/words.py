@@ -63,6 +63,11 @@ def package_status_words(number: int) -> str:
     return words(catalog.PackageStatus.DESCRIPTOR, number, "PACKAGE_STATUS_")
 
 
+def catalog_action_words(number: int) -> str:
+    """Return the kind of a change of the catalogue in words."""
+    return words(catalog.CatalogAction.DESCRIPTOR, number, "CATALOG_ACTION_")
+
+
 def on_unavailable_words(number: int) -> str:
     """Return in words what a feature's checks answer while the store is unavailable."""
     return words(catalog.OnUnavailable.DESCRIPTOR, number, "ON_UNAVAILABLE_")

@@ -2,7 +2,16 @@
 
 from typing import Final
 
-from canuse_server.transport.http.console.actions import grants, subscriptions, tokens, usage, users
+from canuse_server.transport.http.console.actions import (
+    features,
+    grants,
+    keys,
+    packages,
+    subscriptions,
+    tokens,
+    usage,
+    users,
+)
 
 ACTIONS: Final = {
     "/user/subscribe": subscriptions.SUBSCRIBE,
@@ -19,6 +28,13 @@ ACTIONS: Final = {
     "/user/new": users.CREATE,
     "/user/token": tokens.GENERATE,
     "/user/revoke-tokens": tokens.REVOKE,
+    "/feature/new": features.CREATE,
+    "/feature/edit": features.EDIT,
+    "/feature/archive": features.ARCHIVE,
+    "/package/new": packages.CREATE,
+    "/package/edit": packages.EDIT,
+    "/package/publish": packages.PUBLISH,
+    "/package/archive": packages.ARCHIVE,
 }
 """Each action by its path below /console."""
 PAGES: Final = {path: action.handlers() for path, action in ACTIONS.items()}

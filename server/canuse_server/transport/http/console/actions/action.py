@@ -45,7 +45,7 @@ class Action:
         try:
             result = await self.send(visit, form)
         except ApiError as error:
-            if error.reason.status in _PAGES:
+            if error.reason.status in _PAGES and not form.names(error):
                 raise
             form.refuse(error, code_of(error).http_status)
             if error.reason is ErrorReason.EVENT_ID_REUSED:

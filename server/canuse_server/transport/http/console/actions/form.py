@@ -2,13 +2,13 @@
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from canuse_server.api.errors import ApiError, ErrorReason
+from canuse_server.api.errors import ApiError, ErrorReason, invalid
 from canuse_server.transport.http.console.forms import read_amount, read_time
 
 REQUEST: Final = "request"
@@ -16,6 +16,7 @@ REQUEST: Final = "request"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{16,40}")
 CHECKED: Final = "on"
 
+_Value = TypeVar("_Value")
 Options = Sequence[tuple[str, str]]
 
 
@@ -43,17 +44,17 @@ class Field:
     problem: str = ""
 
     @property
-    def paths(self) -> str:
+    def api_field(self) -> str:
         """The field of the API that it fills."""
         return self.path or self.name
 
-    def take(self, error: ApiError) -> bool:
-        """Show an error here if it belongs here; return whether it does."""
-        found = [text for path, text in error.violations if path == self.paths or path.startswith(f"{self.paths}[")]
+    def problems(self, error: ApiError) -> list[str]:
+        """Return what an error says about this field."""
+        own = self.api_field
+        found = [text for path, text in error.violations if path == own or path.startswith(f"{own}[")]
         if not found and error.reason in self.reasons:
             found = [f"{error.message}. {error.reason.value.advice}"]
-        self.problem = "; ".join(found)
-        return bool(found)
+        return found
 
 
 @dataclass
@@ -101,14 +102,17 @@ class Form:
         """Make it another form: sent again, it is done again."""
         self.request = _new_request()
 
+    def names(self, error: ApiError) -> bool:
+        """Whether all that an error says is about fields of this form."""
+        shown = [problem for each in self.all_fields for problem in each.problems(error)]
+        return bool(shown) and len(shown) >= len(error.violations)
+
     def refuse(self, error: ApiError, status: int) -> None:
         """Show an error beside the fields that it names, or else above the form."""
-        taken = [each.take(error) for each in self.all_fields]
-        named = sum(bool(each.problem) for each in self.all_fields)
-        if any(taken) and named >= len({path.partition("[")[0] for path, _ in error.violations}):
-            self.problem = "Nothing was changed. See the field that is marked."
-        else:
-            self.problem = f"{error.message}. {error.reason.value.advice}"
+        for each in self.all_fields:
+            each.problem = "; ".join(each.problems(error))
+        text = f"{error.message}. {error.reason.value.advice}"
+        self.problem = "Nothing was changed. See the field that is marked." if self.names(error) else text
         self.status = status
 
     def text(self, name: str) -> str:
@@ -122,12 +126,26 @@ class Form:
     def amount(self, name: str) -> int | None:
         """Return a whole number; None where nothing has been typed. Raises ApiError."""
         text = self.text(name)
-        return read_amount(self.field(name).paths, text) if text else None
+        return read_amount(self.field(name).api_field, text) if text else None
 
     def time(self, name: str) -> Timestamp | None:
         """Return a time; None where nothing has been typed. Raises ApiError."""
         text = self.text(name)
-        return read_time(self.field(name).paths, text) if text else None
+        return read_time(self.field(name).api_field, text) if text else None
+
+    def enum(self, name: str, value_of: Callable[[str], _Value], default: _Value) -> _Value:
+        """Return the value of an enum of the API whose name was chosen. Raises ApiError."""
+        text = self.text(name)
+        try:
+            return value_of(text) if text else default
+        except ValueError:
+            problem = f"must be one of those that are offered; {text[:40]!r} was sent"
+            raise invalid([(self.field(name).api_field, problem)]) from None
+
+    def confirm(self) -> None:
+        """Raise ApiError unless the id that the form is about has been typed."""
+        if self.field("confirm").value != self.subject:
+            raise invalid([("confirm", f"must be exactly {self.subject}; {self.text('confirm')[:128]!r} was sent")])
 
     def field(self, name: str) -> Field:
         """Return a field by its name."""

@@ -22,6 +22,6 @@ def read_metadata(field: Field) -> dict[str, str]:
         name, found, value = line.partition("=")
         if not found or not name.strip() or name.strip() in pairs:
             text = "a name is given twice" if found and name.strip() else "each line must be name=value"
-            raise invalid([(field.paths, f"{text}; {line[:40]!r} was sent")])
+            raise invalid([(field.api_field, f"{text}; {line[:40]!r} was sent")])
         pairs[name.strip()] = value.strip()
     return pairs

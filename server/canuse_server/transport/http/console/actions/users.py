@@ -3,7 +3,7 @@
 from typing import Final
 
 from canuse.v1 import user_service_pb2 as pb
-from canuse_server.api.errors import ApiError, ErrorReason, invalid
+from canuse_server.api.errors import ApiError, ErrorReason
 from canuse_server.transport.http.console.actions.action import Action
 from canuse_server.transport.http.console.actions.form import Field, Form
 from canuse_server.transport.http.console.actions.metadata import metadata_field, read_metadata
@@ -144,8 +144,7 @@ async def _delete_form(visit: Visit) -> Form:
 
 
 async def _delete(visit: Visit, form: Form) -> Redirect:
-    if form.field("confirm").value != form.subject:
-        raise invalid([("confirm", f"must be exactly {form.subject}; {form.text('confirm')[:128]!r} was sent")])
+    form.confirm()
     try:
         await visit.call("UserService/DeleteUser", pb.DeleteUserRequest(user_id=form.subject), pb.DeleteUserResponse)
     except ApiError as error:
