@@ -25,6 +25,8 @@ CLOCK_AUDIT: Final = "canuse:{canuse:clock}:audit"
 API_KEYS_CHANNEL: Final = "canuse:api_keys"
 CONSOLE_SESSION: Final = "canuse:{api_keys}:console_session:"
 """What the keys of the console's sessions begin with."""
+CONSOLE_FORM: Final = "canuse:{api_keys}:console_form:"
+"""What the keys of the console's forms begin with that were sent and must not be sent twice."""
 
 
 def bucket_of(user_id: str) -> int:

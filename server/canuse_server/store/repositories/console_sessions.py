@@ -1,12 +1,15 @@
-"""The sessions of people who have logged in to the console: each is a string that expires by itself."""
+"""The sessions of people who have logged in to the console, and the forms that they have sent: strings that expire."""
 
+import secrets
 from typing import Final, cast
 
-from canuse_server.store.keys import CONSOLE_SESSION
+from canuse_server.store.keys import CONSOLE_FORM, CONSOLE_SESSION
 from canuse_server.store.redis.client import Store
 
 LIFETIME_SECONDS: Final = 12 * 3600
 """How long a session lasts, by the store's own clock, also where the server is on the manual clock."""
+FORM_SECONDS: Final = 24 * 3600
+"""How long it is known that a form was sent."""
 
 
 class ConsoleSessions:
@@ -28,3 +31,10 @@ class ConsoleSessions:
     async def end(self, digest: str) -> None:
         """End a session. Raises StoreError."""
         await self._store.change(("DEL", CONSOLE_SESSION + digest))
+
+    async def claim(self, digest: str) -> bool:
+        """Return whether a form is sent for the first time. Raises StoreError."""
+        key, attempt = CONSOLE_FORM + digest, secrets.token_hex(8)
+        # The commands may be sent twice: what is stored says whose attempt was the first.
+        (_, first), _ = await self._store.call(("SET", key, attempt, "NX", "EX", str(FORM_SECONDS)), ("GET", key))
+        return cast("bytes", first).decode() == attempt

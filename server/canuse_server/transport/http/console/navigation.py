@@ -19,7 +19,7 @@ _PAGES: Final = (
     ("Users", "/users", "UserService/ListUsers", ("/user",)),
     ("Features", "/features", "CatalogService/ListFeatures", ("/feature",)),
     ("Packages", "/packages", "CatalogService/ListPackages", ("/package",)),
-    ("API keys", "/keys", "ApiKeyService/ListApiKeys", ()),
+    ("API keys", "/keys", "ApiKeyService/ListApiKeys", ("/keys",)),
     ("Audit log", "/audit", "AuditService/ListAuditEntries", ()),
     ("Server", "/server", "ApiKeyService/ListApiKeys", ()),
 )

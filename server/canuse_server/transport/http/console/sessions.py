@@ -46,6 +46,10 @@ class Visitor:
         """What each of their forms contains: pages of other sites do not know it."""
         return hmac.digest(self.id.encode(), b"canuse console form", "sha256").hex()
 
+    def sign(self, text: str) -> str:
+        """Return what shows that a text in an address is from one of their own pages."""
+        return hmac.digest(self.id.encode(), b"canuse console address " + text.encode(), "sha256").hex()
+
     def has_sent(self, token: str) -> bool:
         """Whether a form is one of theirs."""
         return not self.is_new and hmac.compare_digest(self.form_token.encode(), token.encode())
@@ -96,6 +100,10 @@ class Sessions:
         """End a session. Raises StoreError."""
         if visitor.id.startswith(_SESSION):
             await self._stored.end(_digest(visitor.id))
+
+    async def claim(self, visitor: Visitor, form: str) -> bool:
+        """Return whether a visitor sends a form for the first time. Raises StoreError."""
+        return await self._stored.claim(_digest(f"{visitor.id} {form}"))
 
     def set_cookie(self, answer: Response, visitor: Visitor) -> None:
         """Let the browser send the visitor's id from now on.

@@ -35,6 +35,8 @@ ACTIONS: Final = {
     "/package/edit": packages.EDIT,
     "/package/publish": packages.PUBLISH,
     "/package/archive": packages.ARCHIVE,
+    "/keys/new": keys.CREATE,
+    "/keys/revoke": keys.REVOKE,
 }
 """Each action by its path below /console."""
 PAGES: Final = {path: action.handlers() for path, action in ACTIONS.items()}
