@@ -1,6 +1,8 @@
 """The calls of the API that a page makes, as its visitor."""
 
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
@@ -56,6 +58,16 @@ class Calls:
         left = self._deadline - time.monotonic()
         answer = await self._dispatcher.unary(context, request.SerializeToString(), left)
         return await convert(kind.FromString, answer)
+
+    async def stream(self, method: str, request: Message, kind: type[_Answer]) -> AsyncGenerator[_Answer, None]:
+        """Call a method that answers with a stream; raise ApiError where it fails."""
+        path = _path(method)
+        if (call := Made(path, request)) not in self.made:
+            self.made.append(call)
+        context = self._dispatcher.open(path, self._metadata)
+        async with aclosing(self._dispatcher.stream(context, request.SerializeToString())) as messages:
+            async for message in messages:
+                yield kind.FromString(message)
 
 
 def _path(method: str) -> str:

@@ -6,6 +6,7 @@ from canuse_server.transport.http.console.actions import (
     features,
     grants,
     keys,
+    migration,
     packages,
     subscriptions,
     tokens,
@@ -35,6 +36,8 @@ ACTIONS: Final = {
     "/package/edit": packages.EDIT,
     "/package/publish": packages.PUBLISH,
     "/package/archive": packages.ARCHIVE,
+    "/package/migrate": migration.BEGIN,
+    "/package/migration": migration.GO_ON,
     "/keys/new": keys.CREATE,
     "/keys/revoke": keys.REVOKE,
 }

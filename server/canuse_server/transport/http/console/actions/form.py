@@ -33,7 +33,7 @@ class Field:
     path: str = ""
     """The field of the API whose errors belong here. Empty: the name."""
     kind: str = "text"
-    """`text`, `number`, `datetime-local`, `select`, `checkbox` or `textarea`."""
+    """`text`, `number`, `datetime-local`, `select`, `checkbox`, `textarea` or `hidden`."""
     value: str = ""
     hint: str = ""
     required: bool = False
