@@ -51,7 +51,7 @@ class FakeClient(Client, Definitions):
             raise InvalidArgument(
                 f"time: must move the clock forward; the clock shows {self.now}", reason="INVALID_FIELD"
             )
-        self._service.world.now = time_ms
+        self._service.world.set_time(time_ms)
         return self.now
 
     def reset(self, time: datetime | None = None) -> None:

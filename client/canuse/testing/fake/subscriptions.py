@@ -6,10 +6,10 @@ from typing import Final
 from uuid import uuid4
 
 from canuse import v1
-from canuse.testing.fake.account import ENDED, Granted, Subscribed
 from canuse.testing.fake.checks import amount, check, page
 from canuse.testing.fake.periods import as_timestamp, in_ms, period_at
 from canuse.testing.fake.refusal import Refusal, exists, invalid, not_found
+from canuse.testing.fake.sources import ENDED, Granted, Subscribed
 from canuse.testing.fake.users import User, Users
 
 _TRIALING: Final = v1.SUBSCRIPTION_STATUS_TRIALING
@@ -35,6 +35,7 @@ class Subscriptions(Users):
             _check_trial(one)
         self._check_one_base(user, [*user.subscriptions, *created])
         user.subscriptions += created
+        user.update(self.now)
         views = [one.view(self.now) for one in created]
         return user.remember(request, v1.SubscribeResponse(subscriptions=views))
 
@@ -95,46 +96,67 @@ class Subscriptions(Users):
     def update_subscription(self, request: v1.UpdateSubscriptionRequest) -> v1.UpdateSubscriptionResponse:
         """UpdateSubscription."""
         user, found = self._find(request.subscription.id)
+        given, paths = request.subscription, set(request.update_mask.paths)
+        if unknown := paths - set(_MASK):
+            raise invalid(("update_mask", f"must be of {', '.join(_MASK)}; {', '.join(sorted(unknown))} was sent"))
+        status = given.status if "status" in paths else None
+        has_come = "cancel_at" in paths and given.HasField("cancel_at") and in_ms(given.cancel_at) <= self.now
         new = Subscribed(v1.Subscription(), found.base, found.entries)
         new.message.CopyFrom(found.message)
-        for path in request.update_mask.paths:
-            if path not in _MASK:
-                raise invalid(("update_mask", f"must be of {', '.join(_MASK)}; {path!r} was sent"))
-            new.message.ClearField(path)  # type: ignore[arg-type]
-            if path == "status":
-                new.message.status = request.subscription.status
-            elif request.subscription.HasField(path):  # type: ignore[arg-type]
-                getattr(new.message, path).CopyFrom(getattr(request.subscription, path))
-        if new.message.status in ENDED and not new.message.HasField("cancel_at"):
-            new.message.cancel_at.CopyFrom(as_timestamp(self.now))
-        _check_trial(new)
+        if found.status_at(self.now) in ENDED and (status is None or status in ENDED or has_come):
+            # Dates do not reactivate an ended subscription; nor does a status with an end that has passed.
+            new.message.status = status if status in ENDED else found.message.status
+        else:
+            self._change_subscription(new, given, paths, has_come=has_come)
+            _check_trial(new)
         self._check_one_base(user, [new, *(one for one in user.subscriptions if one is not found)])
         found.message = new.message
+        user.update(self.now)
         return v1.UpdateSubscriptionResponse(subscription=found.view(self.now))
+
+    def _change_subscription(self, new: Subscribed, given: v1.Subscription, paths: set[str], *, has_come: bool) -> None:
+        """Set the given fields; a status can set or remove the end."""
+        message = new.message
+        if "trial_end" in paths:
+            message.ClearField("trial_end")
+            if given.HasField("trial_end"):
+                message.trial_end.CopyFrom(given.trial_end)
+        if "cancel_at" in paths:
+            message.ClearField("cancel_at")
+            if given.HasField("cancel_at"):
+                message.cancel_at.CopyFrom(as_timestamp(max(self.now, in_ms(given.cancel_at))))
+        if "status" in paths:
+            message.status = given.status
+            gone = message.HasField("cancel_at") and in_ms(message.cancel_at) <= self.now
+            if given.status in ENDED and not gone:
+                message.cancel_at.CopyFrom(as_timestamp(self.now))
+            if given.status not in ENDED and gone and not has_come:
+                message.ClearField("cancel_at")
 
     def cancel_subscription(self, request: v1.CancelSubscriptionRequest) -> v1.CancelSubscriptionResponse:
         """CancelSubscription."""
-        _, found = self._find(request.subscription_id)
+        user, found = self._find(request.subscription_id)
         if found.status_at(self.now) not in ENDED:
             end = self._period_end(found) if request.at_period_end else self.now
             if found.message.HasField("cancel_at"):
                 end = min(end, in_ms(found.message.cancel_at))
             found.message.cancel_at.CopyFrom(as_timestamp(end))
+            user.update(self.now)
         return v1.CancelSubscriptionResponse(subscription=found.view(self.now))
 
     def _period_end(self, subscription: Subscribed) -> int:
         """Return the end of the trial, or of the longest period."""
+        end = self._end_of_period(subscription)
+        if end is None:
+            name = subscription.message.id
+            raise Refusal("NO_PERIOD_END", f"subscription {name!r} has no period that ends", subscription_id=name)
+        return end
+
+    def _end_of_period(self, subscription: Subscribed) -> int | None:
         if subscription.message.status == _TRIALING:
             return in_ms(subscription.message.trial_end)
         longest = max((entry.reset_period for entry in subscription.entries), default=v1.RESET_PERIOD_NEVER)
-        end = period_at(subscription.started, longest, self.now)[1]
-        if end is None:
-            raise Refusal(
-                "NO_PERIOD_END",
-                f"subscription {subscription.message.id!r} has no period that ends",
-                subscription_id=subscription.message.id,
-            )
-        return end
+        return period_at(subscription.started, longest, self.now)[1]
 
     def change_package(self, request: v1.ChangePackageRequest) -> v1.ChangePackageResponse:
         """ChangePackage."""
@@ -142,23 +164,54 @@ class Subscriptions(Users):
         user = self.user(request.user_id)
         if (known := user.recall(request, v1.ChangePackageResponse)) is not None:
             return known
+        wanted, replaced = self._change(user, request)
+        changed = bool(replaced) or wanted not in user.subscriptions
+        if wanted not in user.subscriptions:
+            user.subscriptions.append(wanted)
+        user.update(self.now)
+        views = [one.view(self.now) for one in replaced]
+        answer = v1.ChangePackageResponse(subscription=wanted.view(self.now), replaced=views, changed=changed)
+        return user.remember(request, answer)
+
+    def _change(self, user: User, request: v1.ChangePackageRequest) -> tuple[Subscribed, list[Subscribed]]:
+        """Return the subscription that a user has after a change of the package, and those that it ends."""
+        bases = sorted(
+            (one for one in user.subscriptions if one.base and one.is_to_come(self.now)), key=lambda one: one.started
+        )
+        current = next((one for one in bases if one.started <= self.now), None)
+        planned = [one for one in bases if one.started > self.now]
+        at_period_end = request.timing == v1.CHANGE_TIMING_PERIOD_END
+        if current is not None and current.message.package_id == request.package_id:
+            if planned and current.message.cancel_at == planned[0].message.started_at:
+                current.message.ClearField("cancel_at")
+            return current, self._end(planned, self.now)
+        start = self._start_of_change(current, planned) if at_period_end else self.now
+        for one in planned if at_period_end else ():
+            if one.message.package_id == request.package_id and one.started == start:
+                return one, self._end([other for other in planned if other is not one], self.now)
         package = self.published(request.package_id)
         if package.type != v1.PACKAGE_TYPE_BASE:
             raise Refusal("PACKAGE_NOT_BASE", f"package {package.id!r} is an add-on", package_id=package.id)
-        bases = [one for one in user.subscriptions if one.base and one.status_at(self.now) not in ENDED]
-        current = next((one for one in bases if one.started <= self.now), None)
-        if current is not None and current.message.package_id == package.id:
-            return user.remember(request, v1.ChangePackageResponse(subscription=current.view(self.now)))
-        at_end = request.timing == v1.CHANGE_TIMING_PERIOD_END and current is not None
-        start = self._period_end(current) if current is not None and at_end else self.now
-        replaced = []
-        for one in bases:
-            one.message.cancel_at.CopyFrom(as_timestamp(start if one is current else self.now))
-            replaced.append(one.view(self.now))
-        created = self._subscribed(user, package.id, start)
-        user.subscriptions.append(created)
-        answer = v1.ChangePackageResponse(subscription=created.view(self.now), replaced=replaced, changed=True)
-        return user.remember(request, answer)
+        new = self._subscribed(user, package.id, start)
+        if current is not None and not at_period_end:
+            new.message.status = current.message.status
+            if current.message.status == _TRIALING:
+                new.message.trial_end.CopyFrom(current.message.trial_end)
+        return new, [*self._end([] if current is None else [current], start), *self._end(planned, self.now)]
+
+    def _end(self, subscriptions: list[Subscribed], end: int) -> list[Subscribed]:
+        for one in subscriptions:
+            one.message.cancel_at.CopyFrom(as_timestamp(end))
+        return subscriptions
+
+    def _start_of_change(self, current: Subscribed | None, planned: list[Subscribed]) -> int:
+        """Return when a change at the end of the period takes effect."""
+        if current is None:
+            return planned[0].started if planned else self.now
+        ends = [end for end in (current.end(), self._end_of_period(current)) if end is not None]
+        if not ends:
+            raise Refusal("NO_PERIOD_END", "there is no period that ends", subscription_id=current.message.id)
+        return min(ends)
 
     def ensure_user(self, request: v1.EnsureUserRequest) -> v1.EnsureUserResponse:
         """EnsureUser."""
@@ -170,12 +223,17 @@ class Subscriptions(Users):
         answer = v1.EnsureUserResponse(user=user.message, created=created, updated=updated)
         if package is not None:
             base = package.type == v1.PACKAGE_TYPE_BASE
-            alike = (one for one in user.subscriptions if one.base == base and one.status_at(self.now) not in ENDED)
+            alike = (
+                one
+                for one in sorted(user.subscriptions, key=lambda one: one.started)
+                if one.base == base and (one.is_to_come(self.now) if base else one.status_at(self.now) not in ENDED)
+            )
             found = next((one for one in alike if base or one.message.package_id == package.id), None)
             answer.subscribed = found is None
             if found is None:
                 found = self._subscribed(user, package.id, self.now)
                 user.subscriptions.append(found)
+                user.update(self.now)
             answer.subscription.CopyFrom(found.view(self.now))
         return answer
 
@@ -204,6 +262,7 @@ class Subscriptions(Users):
         user.grants[grant.id] = made = Granted(grant, grant.amount if grant.HasField("amount") else None)
         account = user.account(grant.feature_id, self.now)
         account.grants = sorted([*account.grants, made], key=Granted.order)
+        user.update(self.now)
         return v1.CreateGrantResponse(grant=grant)
 
     def list_grants(self, request: v1.ListGrantsRequest) -> v1.ListGrantsResponse:
@@ -214,11 +273,13 @@ class Subscriptions(Users):
 
     def revoke_grant(self, request: v1.RevokeGrantRequest) -> v1.RevokeGrantResponse:
         """RevokeGrant."""
-        found = self.user(request.user_id).grants.get(request.grant_id)
+        user = self.user(request.user_id)
+        found = user.grants.get(request.grant_id)
         if found is None:
             raise not_found("grant", request.grant_id)
         if not found.message.HasField("revoked_at"):
             found.message.revoked_at.CopyFrom(as_timestamp(self.now))
+            user.update(self.now)
         return v1.RevokeGrantResponse(grant=found.message)
 
     def _find(self, subscription_id: str) -> tuple[User, Subscribed]:

@@ -9,6 +9,7 @@ from canuse.testing.fake.checks import MAX_AMOUNT, amount, check, page
 from canuse.testing.fake.entitlements import GRANTS_ACCESS, Entitlements
 from canuse.testing.fake.periods import as_timestamp, in_ms
 from canuse.testing.fake.refusal import Refusal, invalid, not_found
+from canuse.testing.fake.sources import best_active
 from canuse.testing.fake.users import User
 
 _DEFAULT_TTL_MS: Final = 60_000
@@ -39,7 +40,7 @@ class Usage(Entitlements):
             response = v1.ReserveResponse(reason=reason, consumption=account.consumption(), event_id=request.event_id)
             self.retry_after(reason, account, least, response)
             return user.remember(request, response)
-        lease = Lease(f"lease_{uuid4().hex}", granted, self.now + ttl, account.terms.start)
+        lease = Lease(f"lease_{uuid4().hex}", granted, self.now + ttl, account.period)
         account.leases.append(lease)
         response = v1.ReserveResponse(
             granted=granted,
@@ -61,23 +62,20 @@ class Usage(Entitlements):
             if (known := user.recall(request, v1.SettleResponse)) is not None:
                 return known
         user, account, lease = self._lease(request.lease_id)
-        feature, late = self.feature(account.feature_id), not lease.is_open(self.now)
-        if self.now >= lease.expires + _KEPT_MS:
+        if lease.settled or self.now >= lease.expires + _KEPT_MS:
             raise not_found("lease", request.lease_id)
-        if final:
-            account.leases.remove(lease)
-        else:
-            lease.amount -= min(used, lease.amount)
-        event_id = request.event_id
-        if used and account.terms is not None:
-            applied = account.set_total(account.used + used)
-            event_id = self.record(user, account, used, applied, self.reason(user, feature, account, 0), request)
+        feature, late = self.feature(account.feature_id), self.now >= lease.expires
+        lease.settled = final
+        lease.amount -= lease.amount if final else min(used, lease.amount)
+        past = account.past.get(lease.period)
+        if used and lease.period == account.period:
+            account.set_total(account.used + used)
+        elif used and past is not None:
+            account.add_to_past(past, used)
+        reason = self.reason(user, feature, account, 0)
+        event_id = self.record(user, account, used, used, reason, request) if used else request.event_id
         response = v1.SettleResponse(
-            recorded=used > 0,
-            reason=self.reason(user, feature, account, 0),
-            consumption=account.consumption(),
-            late=late,
-            event_id=event_id,
+            recorded=used > 0, reason=reason, consumption=account.consumption(), late=late, event_id=event_id
         )
         return user.remember(request, response)
 
@@ -91,11 +89,11 @@ class Usage(Entitlements):
         user, account, lease = self._lease(request.lease_id)
         if not lease.is_open(self.now):
             raise not_found("lease", request.lease_id)
-        if more and account.terms is not None and lease.period_start != account.terms.start:
-            text = f"the period of lease {lease.id!r} has ended, so that no units can be added to it"
-            raise Refusal("LEASE_PERIOD_ENDED", text, lease_id=lease.id)
         reason = self.reason(user, self.feature(account.feature_id), account, more)
         extended = not more or reason in GRANTS_ACCESS
+        if extended and more and lease.period != account.period:
+            text = f"the period of lease {lease.id!r} has ended, so that no units can be added to it"
+            raise Refusal("LEASE_PERIOD_ENDED", text, lease_id=lease.id)
         if extended:
             lease.amount += more
             lease.expires = max(lease.expires, self.now + (_ttl(request) if request.HasField("ttl") else 0))
@@ -113,19 +111,20 @@ class Usage(Entitlements):
             for account in user.accounts.values():
                 for lease in account.leases:
                     if lease.id == lease_id:
-                        return user, account.update(self.now), lease
+                        return user, account, lease
         raise not_found("lease", lease_id)
 
     def show_usage(self, request: v1.ShowUsageRequest) -> v1.ShowUsageResponse:
         """ShowUsage."""
         self.consumable(request.feature_id)
         account = self.user(request.user_id).account(request.feature_id, self.now)
-        response = v1.ShowUsageResponse(current=account.consumption(), past=account.past)
-        active = [subscription for subscription, _ in account.entries() if subscription.counts(self.now)]
-        if active and account.terms is not None:
-            limit, from_package = account.terms.limit, account.used - account.drawn()
+        past = reversed(account.kept_past())
+        response = v1.ShowUsageResponse(current=account.consumption(), past=past)
+        active = best_active(account.entries(), self.now)
+        if active is not None and account.terms is not None:
+            limit, from_package = account.terms.limit, max(0, account.used - account.drawn())
             left = None if limit is None else max(0, limit - from_package)
-            response.sources.add(subscription_id=active[0].message.id, amount=limit, left=left)
+            response.sources.add(subscription_id=active.message.id, amount=limit, left=left)
         for grant in account.grants:
             total = grant.message.amount if grant.message.HasField("amount") else None
             response.sources.add(
@@ -179,7 +178,7 @@ class Usage(Entitlements):
     def _totals(self, user_id: str, feature_id: str) -> list[v1.UsageTotal]:
         account = self.users[user_id].account(feature_id, self.now)
         totals = []
-        for past in reversed(account.past):
+        for past in account.kept_past():
             total = v1.UsageTotal(user_id=user_id, feature_id=feature_id, used=past.used, complete=True)
             total.period_start.CopyFrom(past.period_start)
             total.period_end.CopyFrom(past.period_end)

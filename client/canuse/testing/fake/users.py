@@ -6,11 +6,12 @@ from typing import Any, Final, TypeVar
 from google.protobuf.message import Message
 
 from canuse import v1
-from canuse.testing.fake.account import Account, Granted, Subscribed
+from canuse.testing.fake.account import Account
 from canuse.testing.fake.catalog import Catalog
 from canuse.testing.fake.checks import apply_mask, check, page
 from canuse.testing.fake.periods import as_timestamp
 from canuse.testing.fake.refusal import Refusal, exists, not_found
+from canuse.testing.fake.sources import Granted, Subscribed
 
 _FIELDS: Final = ("name", "email", "billing_id", "metadata", "disabled")
 
@@ -31,9 +32,31 @@ class User:
     """By event id: the request and its response."""
 
     def account(self, feature_id: str, now: int) -> Account:
-        """Return the account of a feature, as it is at a moment."""
-        known = self.accounts.setdefault(feature_id, Account(self.subscriptions, feature_id))
-        return known.update(now)
+        """Return the account of a feature, as it is now."""
+        known = self.accounts.get(feature_id)
+        if known is None:
+            known = self.accounts[feature_id] = Account(feature_id, self.subscriptions)
+            known.update(now)
+        return known
+
+    def update(self, now: int) -> None:
+        """Update the accounts of all features that subscriptions and grants give."""
+        for subscription in self.subscriptions:
+            for entry in subscription.entries:
+                self.account(entry.feature_id, now)
+        for account in self.accounts.values():
+            account.update(now)
+
+    def pass_time(self, now: int, until: int) -> None:
+        """Process every moment of change up to a time."""
+        while True:
+            dates = [date for one in self.subscriptions for date in one.dates() if date > now]
+            dates += [date for account in self.accounts.values() if (date := account.next_date(now)) is not None]
+            now = min(dates, default=until)
+            if now >= until:
+                break
+            self.update(now)
+        self.update(until)
 
     def recall(self, request: Any, response: type[_M]) -> _M | None:
         """Return the response to an earlier request with the same event id, marked as replayed; None without one."""
@@ -74,6 +97,12 @@ class Users(Catalog):
         """Start without any."""
         super().__init__(now)
         self.users: dict[str, User] = {}
+
+    def set_time(self, now: int) -> None:
+        """Move the time forward."""
+        for user in self.users.values():
+            user.pass_time(self.now, now)
+        self.now = now
 
     def user(self, user_id: str) -> User:
         """Return a user, who must exist."""
