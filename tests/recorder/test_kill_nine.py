@@ -12,6 +12,7 @@ import pytest
 import canuse
 from canuse import v1
 from recorder.accepting import THREADS
+from support.documented_code import documented_program
 from support.load import running
 from support.processes import Canuse
 
@@ -59,3 +60,16 @@ def test_each_accepted_event_is_counted_once(tmp_path: Path) -> None:
     assert len(counted) - len(accepted) <= ROUNDS * THREADS
     assert current
     assert current.used == 3 * len(counted)
+
+
+def test_the_documented_program_runs(tmp_path: Path) -> None:
+    with running(Canuse(tmp_path)) as server, canuse.Client(server.address) as client:
+        for feature_id in ("api-calls", "messages"):
+            client.create_feature(feature_id, type=v1.FEATURE_TYPE_CONSUMABLE)
+        entries = [v1.PackageFeature(feature_id=feature_id) for feature_id in ("api-calls", "messages")]
+        client.create_package("pro", entries)
+        client.publish_package("pro")
+        client.ensure_user("124", package_id="pro")
+        changes = {"127.0.0.1:50051": server.address, "usage-spool": str(tmp_path / "spool")}
+        exec(documented_program("docs/recorder.md", "python", changes), {})
+        assert [total.used for total in client.list_usage_totals()] == [1, 3]

@@ -1,5 +1,6 @@
 """The test kit: the same tests on a real server and on `FakeClient`."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +10,17 @@ import canuse
 from canuse import CanuseError, Client, Reason, Source, v1
 from canuse.testing import CanuseServer, Definitions, FakeClient
 
+NOT_IN_MEMORY = {
+    "ApplyCatalog",
+    "CreateApiKey",
+    "GenerateUserToken",
+    "ListApiKeys",
+    "ListAuditEntries",
+    "MigrateSubscriptions",
+    "RevokeApiKey",
+    "RevokeUserTokens",
+}
+"""The methods that `FakeClient` does not have, as docs/testing.md says."""
 START = datetime(2031, 3, 31, 12, tzinfo=UTC)
 
 
@@ -172,6 +184,9 @@ def answers_of(client: Client) -> list[object]:
     note(lambda: client.use_feature(user, "nothing"))
     note(lambda: client.use_feature("nobody", feature))
     lease = client.reserve(user, feature, 5, ttl=timedelta(minutes=1))
+    note(lambda: [(each.feature_id, each.amount, each.expires_at) for each in client.list_leases(user)])
+    note(lambda: list(client.list_leases(user, feature_id="extra")))
+    note(lambda: list(client.list_leases(user, feature_id="nothing")))
     note((lease.granted, lease.reason, lease.consumption, lease.expires_at))
     note(lambda: client.extend_lease(lease.lease_id, amount=1))
     note(lambda: client.settle(lease.lease_id, 1, event_id="i"))
@@ -208,6 +223,16 @@ def test_a_fake_answers_as_a_server_does(server: CanuseServer) -> None:
     assert len(found) == len(expected)
     differences = {number: pair for number, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1]}
     assert differences == {}
+
+
+def test_a_fake_has_all_methods_but_those_that_are_listed() -> None:
+    modules = (module for name, module in vars(v1).items() if name.endswith("_service_pb2"))
+    services = [service for module in modules for service in module.DESCRIPTOR.services_by_name.values()]
+    methods = {method.name for service in services for method in service.methods}
+    world = FakeClient()._service.world
+    missing = {name for name in methods if not hasattr(world, re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower())}
+    assert len(services) > 5
+    assert missing == NOT_IN_MEMORY
 
 
 def test_what_a_fake_does_not_have_says_where_it_is() -> None:

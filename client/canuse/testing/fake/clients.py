@@ -25,8 +25,8 @@ class FakeClient(Client, Definitions):
 
     It is for unit tests that need no server. It answers as a server does to checks, uses, leases, subscriptions and
     grants, and to the management of users and the catalogue. It has no explanations, migrations, catalogue documents,
-    API keys and user tokens: those raise a CanuseError with the status UNIMPLEMENTED. docs/testing.md lists where its
-    counts are simpler than those of a server.
+    API keys, user tokens and audit log: those raise a CanuseError with the status UNIMPLEMENTED. docs/testing.md lists
+    the differences.
     """
 
     def __init__(self) -> None:
