@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -222,6 +224,31 @@ def test_a_journal_that_was_cut_off_loses_only_its_last_line(tmp_path: Path) -> 
     path.write_bytes(path.read_bytes()[:-1])
     assert list(events_in(path)) == events[:1]
     journal.close()
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from canuse.recorder.events import Event
+from canuse.recorder.journal import Journal
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+journal = Journal(Path(sys.argv[1]), fsync=False)
+accepted = 0
+try:
+    while True:
+        journal.append(Event("124", "api-calls", 1, f"e{accepted}", 1).line())
+        accepted += 1
+except OSError:
+    print(accepted)
+"""
+
+
+@pytest.mark.extended
+def test_an_event_for_which_the_disk_has_no_room_is_not_accepted_in_part(tmp_path: Path) -> None:
+    completed = subprocess.run([sys.executable, "-c", FULL_DISK, tmp_path], capture_output=True, text=True, check=True)
+    [path] = tmp_path.glob("incoming-*")
+    assert 0 < int(completed.stdout) == len(list(events_in(path)))
+    assert path.read_bytes().endswith(b"\n")
 
 
 class TestAsync:
