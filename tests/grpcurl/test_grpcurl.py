@@ -16,11 +16,11 @@ from support.processes import Canuse
 from support.resources import unique
 
 SERVICES = {
-    f"canuse.v1.{name}Service" for name in ("ApiKey", "Catalog", "Entitlement", "Subscription", "Usage", "User")
+    f"canuse.v1.{name}Service" for name in ("ApiKey", "Audit", "Catalog", "Entitlement", "Subscription", "Usage", "User")
 }
 SERVICES.add("envoy.service.ratelimit.v3.RateLimitService")
 STANDARD = {"grpc.health.v1.Health", *(f"grpc.reflection.{version}.ServerReflection" for version in ("v1", "v1alpha"))}
-CLOCK = "canuse.testing.v1.ClockService"
+TESTING = {f"canuse.testing.v1.{name}Service" for name in ("Clock", "Store")}
 
 
 def grpcurl(server: Canuse, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -68,8 +68,8 @@ def test_the_services_are_listed_without_any_definitions(server: Canuse) -> None
     assert set(error_of(server, "list").split()) == SERVICES | STANDARD
 
 
-def test_the_clock_is_listed_where_it_can_be_moved(clocked_server: Canuse) -> None:
-    assert set(error_of(clocked_server, "list").split()) == SERVICES | STANDARD | {CLOCK}
+def test_the_services_for_tests_are_listed_where_the_clock_can_be_moved(clocked_server: Canuse) -> None:
+    assert set(error_of(clocked_server, "list").split()) == SERVICES | STANDARD | TESTING
 
 
 def test_the_methods_of_a_service_are_listed(server: Canuse) -> None:
