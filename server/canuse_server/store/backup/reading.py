@@ -23,7 +23,8 @@ from canuse_server.store.redis.replies import NoScriptError, NotMadeError
 from canuse_server.store.repositories.ledger import Place
 from canuse_server.store.scripts.loader import READ_KEYS
 
-USERS_AT_ONCE: Final = 64
+USERS_AT_ONCE: Final = 32
+"""A store answers all commands that it has received from one client before those of others, so calls wait for these."""
 ITEMS_AT_ONCE: Final = 1000
 """Number of items of a collection that are one part of it."""
 _FIELD_BY_TYPE: Final = {
