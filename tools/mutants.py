@@ -28,6 +28,10 @@ RETRIES: Final = "tests/unit/test_client_retries.py"
 FORKS: Final = "tests/faults/test_client_fork.py"
 USING: Final = "tests/conformance/test_client_using.py"
 UNAVAILABLE: Final = "tests/unit/test_client_unavailable.py"
+CONSOLE: Final = "server/canuse_server/transport/http/console"
+SESSIONS: Final = "tests/console/test_sessions.py::test_"
+PAGES: Final = "tests/console/test_pages.py::test_"
+LEASES: Final = "tests/conformance/test_list_leases.py::test_"
 DOCUMENTS: Final = "tests/conformance/test_catalog_documents.py::test_"
 DOCUMENTS_IN_STORE: Final = "tests/store/test_catalog_documents.py"
 
@@ -971,6 +975,111 @@ MUTANTS: Final = (
         "return RETRY_SECONDS if self._is_reached else 0.0",
         "return RETRY_SECONDS",
         UNAVAILABLE,
+    ),
+    Mutant(
+        "console: the session of before goes on after a login",
+        f"{CONSOLE}/sessions.py",
+        "await self.log_out(before)",
+        "pass",
+        f"{SESSIONS}a_session_has_a_new_id_and_the_one_before_ends",
+    ),
+    Mutant(
+        "console: a form without its token",
+        f"{CONSOLE}/sessions.py",
+        "return not self.is_new and hmac.compare_digest(self.form_token.encode(), token.encode())",
+        "return True",
+        f"{SESSIONS}a_form_without_the_token_of_its_visitor_changes_nothing",
+    ),
+    Mutant(
+        "console: the session's id is in the store",
+        f"{CONSOLE}/sessions.py",
+        "return sha256(session_id.encode()).hexdigest()",
+        "return session_id",
+        f"{SESSIONS}the_store_has_neither_the_cookie_nor_the_key_and_forgets_the_session",
+    ),
+    Mutant(
+        "console: a session without an end",
+        "server/canuse_server/store/repositories/console_sessions.py",
+        ', "EX", str(LIFETIME_SECONDS)',
+        "",
+        f"{SESSIONS}the_store_has_neither_the_cookie_nor_the_key_and_forgets_the_session",
+    ),
+    Mutant(
+        "console: a session goes on when its key has expired",
+        "server/canuse_server/auth/authorizer.py",
+        "            raise refusals.no_secret_key()\n        if self._is_expired(caller):",
+        "            raise refusals.no_secret_key()\n        if False:",
+        f"{SESSIONS}the_session_ends_with_its_key",
+    ),
+    Mutant(
+        "console: a publishable key logs in",
+        "server/canuse_server/auth/authorizer.py",
+        "if caller.principal.kind is not CredentialKind.SECRET_KEY:",
+        "if False:",
+        f"{SESSIONS}a_key_that_is_wrong_or_cannot_log_in_gets_no_session",
+    ),
+    Mutant(
+        "console: the form leads to another site",
+        f"{CONSOLE}/addresses.py",
+        "return target.isascii()",
+        "return True or target.isascii()",
+        f"{SESSIONS}the_form_leads_back_to_pages_of_the_console_only",
+    ),
+    Mutant(
+        "console: on an address that others reach, without keys",
+        "server/canuse_server/app/http_port.py",
+        "if settings.tls_certificate is not None and not settings.insecure_no_auth:",
+        "if settings.tls_certificate is not None:",
+        f"{SESSIONS}with_tls_but_without_keys_there_is_no_console_on_an_address_that_others_reach",
+    ),
+    Mutant(
+        "console: what callers choose is markup",
+        f"{CONSOLE}/rendering.py",
+        "autoescape=True",
+        "autoescape=False",
+        f"{PAGES}a_text_that_callers_choose_is_shown_as_it_is",
+    ),
+    Mutant(
+        "console: a page is offered that the key does not permit",
+        f"{CONSOLE}/calls.py",
+        "path in self._caller.paths and ",
+        "",
+        f"{PAGES}what_a_key_does_not_permit_is_not_offered_and_refused_all_the_same",
+    ),
+    Mutant(
+        "console: opening a page creates a user",
+        f"{CONSOLE}/calls.py",
+        "context.env = context.env.without_default_package()",
+        "pass",
+        f"{PAGES}a_page_does_nothing_by_being_opened_also_with_a_default_package",
+    ),
+    Mutant(
+        "console: the store's password is shown",
+        "server/canuse_server/app/http_port.py",
+        "if field.repr",
+        "if field",
+        f"{PAGES}the_server_page_has_the_settings_but_no_password",
+    ),
+    Mutant(
+        "lists: leases from the first one again",
+        "server/canuse_server/store/repositories/leases.py",
+        "if after is None or place > after",
+        "if True",
+        f"{LEASES}many_leases_that_expire_at_the_same_time_are_listed_once_each[native-valkey]",
+    ),
+    Mutant(
+        "lists: leases that have expired",
+        "server/canuse_server/store/repositories/leases.py",
+        "if value[0] != OPEN or expires_at_ms <= now_ms:",
+        "if value[0] != OPEN:",
+        f"{LEASES}open_leases_are_listed_in_the_order_in_which_they_expire[native-valkey]",
+    ),
+    Mutant(
+        "lists: no more leases after a thousand that expire together",
+        "server/canuse_server/store/repositories/leases.py",
+        "skip = 0 if following else skip + len(places)",
+        "skip = 0 if following else skip",
+        f"{LEASES}more_leases_than_are_read_at_a_time_may_expire_at_the_same_time[native-valkey]",
     ),
 )
 
