@@ -72,6 +72,8 @@ class Form:
     fields: list[Field] = field(default_factory=list)
     rows: list[list[Field]] = field(default_factory=list)
     """The rows of a table of fields."""
+    leave: str = "Leave it as it is"
+    """What the link to `back` says."""
     is_dangerous: bool = False
     """Whether it cannot be undone."""
     template: str = "actions/form.html"

@@ -165,6 +165,7 @@ async def _go_on_form(visit: Visit) -> Form:
         says=[f"The subscriptions of the users who follow get version {progress.to_version}."],
         button="Go on",
         back=address("/package", id=progress.id),
+        leave="Stop here",
         template="actions/migration.html",
         values={"progress": progress, "is_own": is_own},
     )
