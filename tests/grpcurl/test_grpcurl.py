@@ -15,12 +15,11 @@ from support.grpcurl import grpcurl as run_grpcurl
 from support.processes import Canuse
 from support.resources import unique
 
-SERVICES = {
-    f"canuse.v1.{name}Service" for name in ("ApiKey", "Audit", "Catalog", "Entitlement", "Subscription", "Usage", "User")
-}
-SERVICES.add("envoy.service.ratelimit.v3.RateLimitService")
+NAMES = ("ApiKey", "Audit", "Catalog", "Entitlement", "Subscription", "Usage", "User")
+SERVICES = {"envoy.service.ratelimit.v3.RateLimitService", *(f"canuse.v1.{name}Service" for name in NAMES)}
 STANDARD = {"grpc.health.v1.Health", *(f"grpc.reflection.{version}.ServerReflection" for version in ("v1", "v1alpha"))}
-TESTING = {f"canuse.testing.v1.{name}Service" for name in ("Clock", "Store")}
+CLOCK = "canuse.testing.v1.ClockService"
+TESTING = {CLOCK, "canuse.testing.v1.StoreService"}
 
 
 def grpcurl(server: Canuse, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
