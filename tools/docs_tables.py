@@ -1,9 +1,9 @@
-"""Generate the tables of the docs from the code: settings, errors, reasons, scopes, metrics; and the sample settings.
+"""Generate from the code: tables of the docs, the sample settings, and the settings in the schema of the Helm chart.
 
     python tools/docs_tables.py [--check]
 
 Each table is between two markers, `<!-- name:begin -->` and `<!-- name:end -->`. With `--check` nothing is written: it
-fails if a table differs from the generated one, or `deploy/canuse.toml` as a whole.
+fails if a table differs from the generated one, `deploy/canuse.toml`, or what the chart accepts as `settings`.
 """
 
 import argparse
@@ -117,6 +117,20 @@ def sample_settings() -> str:
     return "\n".join(lines) + "\n"
 
 
+def chart_schema(text: str) -> str:
+    """Return the schema of the Helm chart's values with the settings that the chart leaves to its users."""
+    schema = json.loads(text)
+    kept = ("type", "items", "enum", "minimum", "exclusiveMinimum", "maximum", "minLength", "description", "default")
+    properties = {}
+    for name, setting in Settings.model_json_schema()["properties"].items():
+        if name not in SET_BY_CHART:
+            # A setting without a default is one type or null.
+            full = {**setting, **next(iter(setting.get("anyOf", ())), {})}
+            properties[name] = {key: full[key] for key in kept if key in full}
+    schema["properties"]["settings"] = {"type": "object", "additionalProperties": False, "properties": properties}
+    return json.dumps(schema, indent=2) + "\n"
+
+
 TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "settings": ("docs/settings.md", settings_table),
     "errors": ("docs/errors.md", errors_table),
@@ -128,6 +142,14 @@ TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
 """The page and the function of each table, by the name in its markers."""
 SAMPLE = "deploy/canuse.toml"
 """A file that is generated as a whole."""
+CHART_SCHEMA = "deploy/helm/canuse/values.schema.json"
+SET_BY_CHART = {
+    *("listen", "http_listen", "ops_listen", "redis_url", "transport", "bootstrap_key"),
+    *("tls_certificate", "tls_key", "tls_client_ca"),
+    # Of the embedded Valkey, which does not run in the chart's pods.
+    *("data_dir", "fsync"),
+}
+"""Settings that follow from other values of the chart."""
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -182,12 +204,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stale.append(f"{page}: {name}")
             if not options.check:
                 path.write_text(new, encoding="utf-8")
-    sample: Path = options.root / SAMPLE
-    if not sample.exists() or sample.read_text(encoding="utf-8") != sample_settings():
-        stale.append(SAMPLE)
-        if not options.check:
-            sample.parent.mkdir(exist_ok=True)
-            sample.write_text(sample_settings(), encoding="utf-8")
+    chart_values = (options.root / CHART_SCHEMA).read_text(encoding="utf-8")
+    for name, text in ((SAMPLE, sample_settings()), (CHART_SCHEMA, chart_schema(chart_values))):
+        path = options.root / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+            if not options.check:
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text, encoding="utf-8")
     if options.check and stale:
         sys.exit("not what the code says; run `make docs`:\n" + "\n".join(stale))
 

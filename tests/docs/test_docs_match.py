@@ -1,5 +1,6 @@
 """The tables in the docs match the code: settings, errors, reasons."""
 
+import json
 import re
 import runpy
 import shutil
@@ -31,6 +32,8 @@ PAGES = {
     "metrics": "docs/metrics.md",
 }
 
+CHART_SCHEMA = "deploy/helm/canuse/values.schema.json"
+
 TOOL = ROOT / "tools" / "docs_tables.py"
 
 
@@ -55,8 +58,8 @@ def rows(page: Path, name: str) -> list[list[str]]:
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the docs with all tables written anew."""
     folder = tmp_path_factory.mktemp("docs")
-    (folder / "docs").mkdir()
-    for page in PAGES.values():
+    for page in (*PAGES.values(), CHART_SCHEMA):
+        (folder / page).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / page, folder / page)
     assert docs_tables("--root", str(folder)) == ""
     return folder
@@ -138,3 +141,13 @@ def test_every_setting_reason_and_error_that_a_page_speaks_of_is_there() -> None
         for word in re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", page.read_text(encoding="utf-8")):
             if word.startswith(("REASON_", "CANUSE_")) or word.endswith(suffixes):
                 assert word in known, f"{page.name}: {word}"
+
+
+def test_the_chart_accepts_the_settings_that_exist_and_no_others(written: Path, tmp_path: Path) -> None:
+    settings = json.loads((written / CHART_SCHEMA).read_text(encoding="utf-8"))["properties"]["settings"]
+    assert settings["additionalProperties"] is False
+    assert set(settings["properties"]) < set(Settings.model_fields)
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+    schema = tmp_path / CHART_SCHEMA
+    schema.write_text(schema.read_text(encoding="utf-8").replace('"maximum": 256', '"maximum": 257'), encoding="utf-8")
+    assert docs_tables("--check", "--root", str(tmp_path)).splitlines()[1:] == [CHART_SCHEMA]
