@@ -9,7 +9,7 @@ import pytest
 
 from canuse.errors import CanuseError, Unavailable
 from support import fork_server
-from support.load import OWN_CONNECTION, running, used, wait_until
+from support.load import OWN_CONNECTION, running, until, used, wait_until
 from support.message_clients import Client
 from support.processes import Canuse
 from support.resources import subscriber, unique
@@ -33,6 +33,19 @@ def is_alive(pid: int) -> bool:
 def connections(pid: int) -> int:
     """Return how many of the connections to a server one process holds."""
     return sum(os.readlink(link).startswith("socket:") for link in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def starting_workers(pid: int) -> int:
+    """Return how many workers a server has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return sum(b"workers.worker" in Path(f"/proc/{child}/cmdline").read_bytes() for child in children)
+
+
+def test_a_server_that_is_asked_to_end_while_its_workers_start_reports_no_errors(tmp_path: Path) -> None:
+    canuse = Canuse(tmp_path, "--workers", "2").launch()
+    until(lambda: starting_workers(canuse.pid) == 2)
+    assert canuse.stop() == 0
+    assert "Traceback" not in canuse.log
 
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])

@@ -31,7 +31,18 @@ BEFORE_THE_STORE: Final = ("test_malformed_requests.py", "test_request_bounds.py
 PROGRAMS: Final = ("valkey", "redis")
 ON_EACH_PROGRAM: Final = ("test_store_recovers.py", "test_store_refuses.py", "test_store_unavailable.py")
 """Files about what the programs say and do; `tests/store` has its own stores, and runs on each program as well."""
-EXTENDED_FOLDERS: Final = ("chaos", "console", "deploy", "gateway", "go", "harness", "recorder", "test_kit", "traces", "web")
+EXTENDED_FOLDERS: Final = (
+    "chaos",
+    "console",
+    "deploy",
+    "gateway",
+    "go",
+    "harness",
+    "recorder",
+    "test_kit",
+    "traces",
+    "web",
+)
 FAST_FAULTS: Final = (
     "test_concurrent_budget.py",
     "test_concurrent_event_ids.py",

@@ -76,6 +76,9 @@ class Workers:
             WorkerStartError: a worker did not start. `stop` stops the others.
         """
         starts = [asyncio.create_task(self._start(number)) for number in range(self._count)]
+        for start in starts:
+            # The first error is raised; those of workers that end meanwhile need no report of their own.
+            start.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         await asyncio.wait(starts)
         transports = [start.result() for start in starts]
         self._tasks = [asyncio.create_task(self._supervise(number)) for number in range(self._count)]
