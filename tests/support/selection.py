@@ -35,6 +35,7 @@ EXTENDED_FOLDERS: Final = (
     "chaos",
     "console",
     "deploy",
+    "frameworks",
     "gateway",
     "go",
     "harness",

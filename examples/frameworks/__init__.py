@@ -1,0 +1,1 @@
+"""How services use canuse in the frameworks that they are written in: docs/frameworks.md."""

@@ -1,0 +1,50 @@
+"""The examples of docs/frameworks.md are whole programs, and do what they say."""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+
+import pytest
+from httpx import ASGITransport, AsyncClient
+
+from canuse.testing import CanuseServer
+from support.documented_code import code_blocks
+from support.tools import ROOT
+
+EXAMPLES = {path.name: path.read_text() for path in (ROOT / "examples/frameworks").glob("[!_]*.py")}
+
+
+@pytest.fixture
+def server(canuse_server: CanuseServer) -> CanuseServer:
+    """A server with a user who may make one report, and search once a day."""
+    canuse_server.package("pro", {"reports": "1/month", "searches": "1/day"})
+    canuse_server.user("124", "pro")
+    return canuse_server
+
+
+@pytest.fixture
+def example(server: CanuseServer, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The example that a test is named after, whose client calls the server."""
+    name = f"examples.frameworks.{request.function.__name__.removeprefix('test_')}"
+    # It may have been imported when CANUSE_SERVER was another one.
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    return import_module(name)
+
+
+def test_each_example_is_short_and_in_the_docs() -> None:
+    documented = code_blocks("docs/frameworks.md", "python")
+    assert EXAMPLES
+    for name, code in EXAMPLES.items():
+        assert len(code.splitlines()) < 40, name
+        assert code.rstrip() in {block.rstrip() for block in documented}, f"{name} differs from docs/frameworks.md"
+
+
+async def test_fastapi_service(example: ModuleType) -> None:
+    transport, headers = ASGITransport(example.app), {"Authorization": "Bearer 124"}
+    async with AsyncClient(transport=transport, base_url="http://service", headers=headers) as page:
+        codes = [(await page.post(f"/reports?title={title}")).status_code for title in ("", "Costs", "Sales")]
+        searches = [await page.get(f"/search?text={text}") for text in ("nothing", "Costs")]
+    assert codes == [422, 201, 402]
+    assert [each.status_code for each in searches] == [200, 429]
+    assert int(searches[1].headers["Retry-After"]) <= 24 * 60 * 60
+    await example.app.state.canuse.close()
