@@ -49,6 +49,12 @@ PAGES: Final = {
     "problem": "/user?id=nobody",
     "nothing": "/users?id_prefix=nobody",
 }
+WIDER_THAN: Final = """
+(width) => [...document.querySelectorAll("main *")]
+  .filter((node) => node.getBoundingClientRect().right > width && !node.closest(".scroll"))
+  .map((node) => node.outerHTML.slice(0, 200))
+"""
+"""Returns the elements that make a page wider than a window."""
 SERIOUS: Final = ("serious", "critical")
 PHONE: Final = 375
 
@@ -154,7 +160,8 @@ async def test_axe_finds_nothing_serious_and_no_page_is_wider_than_a_phone(
         await page.goto(f"{server.canuse.http_url}/console{path}")
         found[name] = await problems(page, axe)
         await page.set_viewport_size({"width": PHONE, "height": 700})
-        assert await page.evaluate("document.documentElement.scrollWidth") == PHONE, name
+        wide = await page.evaluate(WIDER_THAN, PHONE)
+        assert await page.evaluate("document.documentElement.scrollWidth") == PHONE, (name, wide)
     assert {name: each for name, each in found.items() if each} == {}
     assert complaints == []
 
