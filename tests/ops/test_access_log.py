@@ -99,9 +99,7 @@ def test_each_call_is_a_line_with_the_id_that_its_caller_got(tmp_path: Path, tra
             assert (line["port"], line["method"], line["status"]) == ("grpc", method, status.name)
             assert (line["environment"], line["key_id"]) == credentials[secret]
             assert 0 <= line["duration_ms"] < 60_000
-        assert not any(secret in canuse.log for secret in (user_id, *credentials))
-        # The audit log names features that were changed.
-        assert not any(feature_id in str(line) for line in lines(canuse))
+        assert not any(secret in canuse.log for secret in (user_id, feature_id, *credentials))
 
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])

@@ -39,7 +39,7 @@ class AccessLog:
         self._writer.put(
             {
                 "event": "call",
-                "timestamp": datetime.now(UTC).isoformat(),
+                "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
                 "port": self._port,
                 "method": call.path.removeprefix("/"),
                 "status": call.status.name,

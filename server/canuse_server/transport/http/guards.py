@@ -155,5 +155,6 @@ def _name(host: str) -> str:
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request whose path leads nowhere."""
-    answer: JSONResponse = refusal(StatusCode.UNIMPLEMENTED, f"there is nothing at {scope['path']}", 404)
+    text = f"there is nothing at {scope['path']}; /docs describes the API"
+    answer: JSONResponse = refusal(StatusCode.UNIMPLEMENTED, text, 404)
     await answer(scope, receive, send)

@@ -44,7 +44,7 @@ class AuditWriter:
         author.log(
             {
                 "event": "change",
-                "timestamp": datetime.now(UTC).isoformat(),
+                "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
                 "level": "info",
                 "method": author.method,
                 "environment": change.environment or author.environment,
