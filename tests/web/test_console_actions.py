@@ -1,5 +1,6 @@
 """What is done in the console, in a real browser: by clicking alone, with a double click, and without JavaScript."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,7 @@ from support.processes import Canuse
 from support.resources import grant, package, subscriber, unique
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, Page
+    from playwright.async_api import Browser, Page, Route
 
 HTTP: Final = {"CANUSE_HTTP_LISTEN": "127.0.0.1:0"}
 SERIOUS: Final = ("serious", "critical")
@@ -86,7 +87,22 @@ async def test_a_double_click_does_it_once_and_the_key_is_seen(server: Authentic
     name = unique("key")
     await page.get_by_label("Name").fill(name)
     await page.get_by_label("Scope usage:write").check()
-    await page.get_by_role("button", name="Make the key").dblclick()
+    answered, clicked = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: "Route") -> None:
+        # The server has answered the first click when the second one comes, and the browser has not seen it.
+        answer = await route.fetch()
+        answered.set()
+        await clicked.wait()
+        await route.fulfill(response=answer)
+
+    await page.route("**/keys/new", hold)
+    button = page.get_by_role("button", name="Make the key")
+    await button.focus()
+    await page.keyboard.press("Enter")
+    await answered.wait()
+    await page.keyboard.press("Enter")
+    clicked.set()
     await page.get_by_text("It is shown only here and only now").wait_for()
     secret = await page.locator(".secret code").inner_text()
     assert secret.startswith("sk_live_")
