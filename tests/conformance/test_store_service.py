@@ -60,7 +60,8 @@ def set_up(client: Client) -> None:
 
 
 def test_a_reset_leaves_nothing_behind_and_sets_the_clock_back(address: str) -> None:
-    with Client(address) as client:
+    # The client knows nothing either of what was answered before.
+    with Client(address, unavailable_default="raise") as client:
         for limit in (1, 2):
             assert reset(address) == START
             assert [*client.list_users(), *client.list_features(), *client.list_packages()] == []

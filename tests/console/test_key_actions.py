@@ -96,8 +96,8 @@ def test_the_last_key_of_an_administrator_stays(server: AuthenticatedServer, vis
 
 
 def test_the_first_key_is_made_here_too_and_ends_the_access_of_everybody(tmp_path: Path, redis: RedisServer) -> None:
-    options = ("--redis-url", f"{redis.url}/7")
-    with running(Canuse(tmp_path, *options, env=HTTP)) as canuse, Redis(port=redis.port, db=7) as store:
+    options = ("--redis-url", f"{redis.url}/11")
+    with running(Canuse(tmp_path, *options, env=HTTP)) as canuse, Redis(port=redis.port, db=11) as store:
         visitor = Visitor(canuse.http_url)
         # A visitor without a session gets a cookie with the first page.
         visitor.get("/keys")
