@@ -120,6 +120,7 @@ ELSEWHERE: Final = {
     "CANUSE_OTLP_ENDPOINT=http://localhost:4317 CANUSE_TRACE_SAMPLE=1 canuse serve": (
         "tests/traces/test_collector.py::test_what_waits_is_sent_when_the_server_ends"
     ),
+    "pip install 'canuse[django]'": "tests/frameworks/test_examples.py::test_the_site_of_django",
     "pip install 'canuse[fastapi]'": "tests/frameworks/test_examples.py::test_fastapi_service",
     "pip install 'canuse[testing]'": "tests/test_kit/test_pytest_plugin.py::test_the_documented_tests_pass",
     "canuse serve --clock manual": "tests/docs/test_readme_story.py::test_the_session_in_the_readme_happens_as_it_says",

@@ -1,5 +1,6 @@
 """The examples of docs/frameworks.md are whole programs, and do what they say."""
 
+import subprocess
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -31,6 +32,19 @@ def example(server: CanuseServer, request: pytest.FixtureRequest, monkeypatch: p
     return import_module(name)
 
 
+DJANGO_CALLS = """
+import django.test
+from examples.frameworks import django_site
+
+django.setup()
+client = django.test.Client(headers={"Authorization": "Bearer 124"})
+print(client.get("/").content, end=" ")
+print(*[client.post(f"/reports?title={title}").status_code for title in ("", "Costs", "Sales")], end=" ")
+print(client.get("/").content)
+"""
+"""Django's settings are those of a process: the example has one of its own."""
+
+
 def test_each_example_is_short_and_in_the_docs() -> None:
     documented = code_blocks("docs/frameworks.md", "python")
     assert EXAMPLES
@@ -48,3 +62,9 @@ async def test_fastapi_service(example: ModuleType) -> None:
     assert [each.status_code for each in searches] == [200, 429]
     assert int(searches[1].headers["Retry-After"]) <= 24 * 60 * 60
     await example.app.state.canuse.close()
+
+
+def test_the_site_of_django(server: CanuseServer) -> None:
+    program = [sys.executable, "-c", DJANGO_CALLS]
+    completed = subprocess.run(program, capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
+    assert completed.stdout == "b'<button>Create</button>' 422 201 402 b'Upgrade'\n", completed.stderr
