@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 from ruamel.yaml import YAML
 
-from support.chart import CHART, STORE, environment, only, pod, rendered, server
+from support.chart import CHART, EXAMPLES, STORE, environment, only, pod, rendered, server
 from support.tools import ROOT
 
 ENVOY: Final = CHART / "ci/envoy-values.yaml"
@@ -126,14 +126,25 @@ def test_behind_envoy_the_server_is_on_the_loopback_and_envoy_outlives_it() -> N
     for file in ("tls.yaml", "tls-certificate.yaml"):
         assert configuration[file] == (ROOT / "deploy/envoy" / file).read_text()
     [tls] = [volume["secret"] for volume in pod(resources)["volumes"] if volume["name"] == "tls"]
-    mounts = {mount["name"]: mount["mountPath"] for mount in envoy["volumeMounts"]}
+    mounts = {mount["mountPath"]: mount for mount in envoy["volumeMounts"]}
     for item in tls["items"]:
-        assert f"{mounts['tls']}/{item['path']}" in configuration["tls-certificate.yaml"]
-    assert envoy["args"][:2] == ["--config-path", f"{mounts['envoy']}/tls.yaml"]
+        assert f"/etc/envoy/certificates/{item['path']}" in configuration["tls-certificate.yaml"]
+    assert mounts["/etc/envoy/certificates"]["name"] == "tls"
+    assert mounts["/etc/envoy/tls-certificate.yaml"]["subPath"] == "tls-certificate.yaml"
+    assert mounts[envoy["args"][1]]["subPath"] == "tls.yaml"
     for service in (only(resources, "Service", "test-canuse"), only(resources, "Service", "test-canuse-headless")):
         assert service["spec"]["ports"][0]["targetPort"] == 8443
     [allowed, _] = only(resources, "NetworkPolicy")["spec"]["ingress"]
     assert [port["port"] for port in allowed["ports"]] == [8443]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_no_volume_is_mounted_within_another(example: Path) -> None:
+    """A container runtime cannot create the directory for it if the outer one is read-only."""
+    spec = pod(rendered({}, example))
+    for container in (*spec["containers"], *spec.get("initContainers", ())):
+        paths = [Path(mount["mountPath"]) for mount in container["volumeMounts"]]
+        assert not [path for path in paths if any(parent in paths for parent in path.parents)]
 
 
 def test_pods_restart_when_the_configuration_of_envoy_changes() -> None:

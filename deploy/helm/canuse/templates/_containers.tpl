@@ -86,7 +86,10 @@
   securityContext:
     {{- toYaml .Values.securityContext | nindent 4 }}
   volumeMounts:
-    - {name: envoy, mountPath: /etc/envoy, readOnly: true}
+    # File by file: no directory can be mounted within a read-only one.
+    {{- range tuple "tls.yaml" "tls-certificate.yaml" }}
+    - {name: envoy, mountPath: /etc/envoy/{{ . }}, subPath: {{ . }}, readOnly: true}
+    {{- end }}
     - {name: tls, mountPath: /etc/envoy/certificates, readOnly: true}
 {{- end }}
 
