@@ -76,6 +76,11 @@ lock: $(VENV)/.dev ## Update the lock files of all dependencies.
 		--custom-compile-command "make lock" --extra server --extra test pyproject.toml -o requirements-test.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
 		--custom-compile-command "make lock" --extra server --extra test --extra dev pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
+		--custom-compile-command "make lock" --extra server --extra otel --constraint requirements-test.lock \
+		pyproject.toml -o deploy/docker/requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
+		--custom-compile-command "make lock" --constraint requirements-test.lock deploy/docker/build.in -o deploy/docker/build.lock
 
 bench: $(VENV)/.dev ## Run the benchmark, some minutes, into bench-results/; ARGS="--help" shows the options.
 	$(BIN)/python -m bench $(ARGS)
