@@ -136,6 +136,8 @@ def test_every_setting_reason_and_error_that_a_page_speaks_of_is_there() -> None
     known |= {f"CANUSE_{name.upper()}" for name in Settings.model_fields}
     known |= {get_args(option.type)[1].envvar for option in fields(Connection)} | {"CANUSE_CONFIG"}
     known.add(get_args(Ops)[1].envvar)
+    for module in (ROOT / "client" / "canuse" / "django").rglob("*.py"):
+        known |= set(re.findall(r'"(CANUSE_[A-Z_]+)"', module.read_text(encoding="utf-8")))
     suffixes = ("_FOUND", "_EXISTS", "_REUSED", "_UNAVAILABLE", "_UNKNOWN", "_EXCEEDED", "_ENTITLED", "_OUT_OF_RANGE")
     for page in pages:
         for word in re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", page.read_text(encoding="utf-8")):
