@@ -41,8 +41,15 @@ class PowerCutDisk:
 
     def power_up(self) -> None:
         """Mount it again; no file on it may be open."""
-        self.close()
-        self._mount()
+        until = time.monotonic() + BUSY_SECONDS
+        while True:
+            self.close()
+            self._mount()
+            if self._is_on():
+                return
+            # A process that just got a copy of the mounts still holds the file system without power.
+            assert time.monotonic() < until, f"{self.path} stays without power"
+            time.sleep(0.05)
 
     def close(self) -> None:
         """Unmount it, as soon as nothing uses it."""
@@ -50,6 +57,15 @@ class PowerCutDisk:
         while subprocess.run(("umount", str(self.path)), check=False, capture_output=True).returncode:
             assert time.monotonic() < until, f"{self.path} stays busy"
             time.sleep(0.05)
+
+    def _is_on(self) -> bool:
+        probe = self.path / "probe"
+        try:
+            probe.touch()
+            probe.unlink()
+        except OSError:
+            return False
+        return True
 
     def _mount(self) -> None:
         _run("mount", "-o", "loop", str(self._image), str(self.path))

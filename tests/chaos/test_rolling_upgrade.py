@@ -105,7 +105,7 @@ async def started(make: Callable[[Path], Canuse], folder: Path, address: str = "
 
 def understand_each_other(first: str, second: str) -> None:
     """Let one server write what it can, and the other one read it and go on with it."""
-    with Client(first) as one, Client(second) as other:
+    with Client(first, timeout_seconds=30) as one, Client(second, timeout_seconds=30) as other:
         feature, user_id = consumable(one), unique("user")
         entry = v1.PackageFeature(feature_id=feature, limit=10, reset_period=v1.RESET_PERIOD_HOUR)
         sold = package(one, [entry])
