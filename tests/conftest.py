@@ -17,7 +17,7 @@ from support.message_clients import Client
 from support.processes import Canuse, RedisServer
 from support.resources import Clock
 from support.scheduling import FIRST, Scheduling, scope_of
-from support.selection import FAST, HTTP, is_extended, is_fast, programs_of, targets_of
+from support.selection import EXTENDED_FOLDERS, FAST, HTTP, is_extended, is_fast, programs_of, targets_of
 from support.soak import SECONDS as SOAK_SECONDS
 from support.tools import ROOT, VALKEY_SERVER, tool
 from support.topologies import Cluster, SentinelTrio
@@ -61,6 +61,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         # A module may have a server of its own.
         if name in metafunc.fixturenames and found and found[-1].baseid == TESTS:
             metafunc.parametrize(name, values[name], indirect=True, scope="session")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import what `make test` does not run: it may need packages that only `make test-all` installs."""
+    is_left_out = collection_path.name in EXTENDED_FOLDERS and collection_path.parent == ROOT / "tests"
+    return True if is_fast(config) and is_left_out else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
