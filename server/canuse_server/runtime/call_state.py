@@ -79,7 +79,7 @@ def current_store_deadline(seconds: float) -> StoreDeadline:
 def note_work() -> None:
     """Extend the store deadline of the current call: it is busy and does not wait for the store."""
     if (deadline := current_call().store_deadline) is not None:
-        deadline.note_reply()
+        deadline.note_work()
 
 
 @contextmanager

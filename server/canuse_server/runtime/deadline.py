@@ -29,6 +29,14 @@ class StoreDeadline:
         self.replied_at = time.monotonic() if at is None else at
         self.extend(self.replied_at)
 
+    def note_work(self) -> None:
+        """Note that the call is busy and does not wait for the store; a sliding deadline restarts.
+
+        Not before the first reply: a call that was handed over late would otherwise wait for a silent store twice.
+        """
+        if self.replied_at > -math.inf:
+            self.note_reply()
+
     def extend(self, at: float) -> None:
         """Restart a sliding deadline at a time at which the store answered."""
         if self._sliding:
