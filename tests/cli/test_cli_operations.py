@@ -55,6 +55,7 @@ def test_health_follows_the_store_and_live_does_not(tmp_path: Path) -> None:
         store.stop()
 
 
+@pytest.mark.extended
 def test_where_nobody_answers_the_commands_end_with_status_2_and_one_line(server: Canuse) -> None:
     for ops in (
         "http://127.0.0.1:1",

@@ -129,6 +129,7 @@ def test_an_unknown_user_is_not_found_by_any_call(client: Client, stubs: Stubs) 
         assert refused.metadata == {"user_id": missing}
 
 
+@pytest.mark.extended
 def test_erasing_a_user_erases_everything_about_them(client: Client, stubs: Stubs, store: StoreInspector) -> None:
     user_id, feature_id = subscriber(client, None)
     [subscription] = client.list_subscriptions(user_id)
