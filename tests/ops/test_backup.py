@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count, islice
 from pathlib import Path
@@ -22,7 +21,6 @@ from support.load import callers, in_groups, running
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
 from support.resources import consumable, package, subscriber, unique
-from support.tools import VALKEY_SERVER
 from support.topologies import wait_for
 
 pytestmark = pytest.mark.extended
@@ -30,15 +28,6 @@ pytestmark = pytest.mark.extended
 USERS: Final = 80
 INTERRUPTED: Final = 130
 run = CommandLine("")
-
-
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Valkey of its own."""
-    server = RedisServer(VALKEY_SERVER, tmp_path / "valkey")
-    server.start()
-    yield server
-    server.stop()
 
 
 def done(outcome: Outcome) -> Outcome:

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,10 @@ from support.message_clients import Client
 from support.processes import Canuse, RedisServer
 from support.resources import consumable, package, unique
 from support.store_inspection import KEYS, user_in_same_bucket
-from support.tools import VALKEY_SERVER
 
 pytestmark = pytest.mark.extended
 run = CommandLine("")
 CANNOT_WRITE = 74
-
-
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Valkey of its own."""
-    server = RedisServer(VALKEY_SERVER, tmp_path / "valkey")
-    server.start()
-    yield server
-    server.stop()
 
 
 def lines(outcome: Outcome) -> list[dict[str, Any]]:
