@@ -3,18 +3,16 @@
 import asyncio
 import os
 import signal
-import tomllib
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import structlog
-from pydantic import ValidationError
 
 from canuse_server.app.ports import ListenError
 from canuse_server.app.ready import Ready
-from canuse_server.app.settings_problems import problems, unknown_variables
+from canuse_server.app.settings_problems import SettingsError, load_settings, unknown_variables
 from canuse_server.app.wiring import serve
 from canuse_server.app.workers.supervisor import WorkerStartError
 from canuse_server.auth.bootstrap import BootstrapKeyError
@@ -46,11 +44,9 @@ def run(config: Path | None, overrides: dict[str, object]) -> str | None:
     `overrides` are the settings from the command line.
     """
     try:
-        settings = Settings.load(config, overrides)
-    except ValidationError as error:
-        return problems(error, config, overrides, os.environ)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        return f"{config}: {error}"
+        settings = load_settings(config, overrides)
+    except SettingsError as error:
+        return str(error)
     logs.configure(settings.log_level)
     for name, closest in unknown_variables(os.environ):
         log.warning("unknown environment variable: it is not a setting and has no effect", name=name, closest=closest)

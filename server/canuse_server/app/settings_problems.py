@@ -1,6 +1,8 @@
-"""Messages for invalid settings: the setting, its source, and the accepted values."""
+"""Loading the settings. Messages for invalid ones: the setting, its source, and the accepted values."""
 
+import os
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -41,11 +43,19 @@ class UnknownVariable(NamedTuple):
     closest: str | None
 
 
-def problems(
-    error: ValidationError, config: Path | None, overrides: Mapping[str, object], env: Mapping[str, str]
-) -> str:
-    """Return all problems in one line; `overrides` are the settings from the command line."""
-    return "; ".join(_problem(part, config, overrides, env) for part in error.errors())
+class SettingsError(ValueError):
+    """Settings are invalid; the message has all problems, in one line."""
+
+
+def load_settings(config: Path | None, overrides: dict[str, object]) -> Settings:
+    """Return the settings; `overrides` are those from the command line. Raises SettingsError."""
+    try:
+        return Settings.load(config, overrides)
+    except ValidationError as error:
+        found = "; ".join(_problem(part, config, overrides, os.environ) for part in error.errors())
+        raise SettingsError(found) from error
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{config}: {error}") from error
 
 
 def unknown_variables(env: Mapping[str, str]) -> Iterator[UnknownVariable]:

@@ -1,18 +1,14 @@
 """Opens the store for a command, also one that a running server uses."""
 
 import asyncio
-import os
 import signal
-import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from pydantic import ValidationError
-
-from canuse_server.app.settings_problems import problems
+from canuse_server.app.settings_problems import SettingsError, load_settings
 from canuse_server.cli.connection import Refused
 from canuse_server.runtime import logs
 from canuse_server.settings import Settings
@@ -51,11 +47,9 @@ def run_on_store(
     if len(overrides) > 1:
         return "--redis-url and --data-dir name two stores: give one of them"
     try:
-        settings = Settings.load(config, overrides)
-    except ValidationError as error:
-        return problems(error, config, overrides, os.environ)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        return f"{config}: {error}"
+        settings = load_settings(config, overrides)
+    except SettingsError as error:
+        return str(error)
     logs.configure("error")
     # As Ctrl-C does, so that nothing is left of an unfinished file.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
