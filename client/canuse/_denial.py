@@ -1,5 +1,6 @@
 """What an end user is told when the answer is no."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Self
@@ -11,14 +12,14 @@ if TYPE_CHECKING:
     from canuse.answers import Consumption
 
 
-class Decision:
+class Decision(ABC):
     """An answer that is a yes or a no."""
 
     __slots__ = ()
 
+    @abstractmethod
     def __bool__(self) -> bool:
         """Whether it is a yes."""
-        raise NotImplementedError
 
     def raise_if_denied(self, feature_name: str | None = None) -> Self:
         """Return the answer if it is a yes; otherwise raise AccessDenied, whose text can be shown to the end user.
@@ -37,9 +38,9 @@ class Decision:
         name = feature_name or feature_id.replace("-", " ").replace("_", " ") or "this feature"
         return AccessDenied(sentence(name, reason, consumption), self)
 
+    @abstractmethod
     def _grounds(self) -> "tuple[str, Reason, Consumption | None]":
         """Return the feature, the reason, and the counts, if they are known."""
-        raise NotImplementedError
 
 
 def sentence(name: str, reason: Reason, consumption: "Consumption | None") -> str:
