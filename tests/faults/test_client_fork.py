@@ -38,15 +38,19 @@ elif before == "threads":
     thread.start()
     time.sleep(0.2)
 
+def say(line):
+    sys.stdout.write(f"{line}\\n")  # one write: with print, unbuffered, the lines of two workers run into each other
+    sys.stdout.flush()
+
 def work():
     faulthandler.dump_traceback_later(50, exit=True)
     try:
         for _ in range(20):
             assert client.use_feature(user_id, feature_id)
         assert asyncio.run(check())
-        print("worked", flush=True)
+        say("worked")
     except RuntimeError as error:
-        print(error, flush=True)
+        say(error)
 
 workers = []
 for _ in range(3):
@@ -59,7 +63,7 @@ for pid in workers:
 stop.set()
 if before != "nothing":
     assert client.use_feature(user_id, feature_id)
-    print("the parent goes on")
+    say("the parent goes on")
 """
 
 
