@@ -58,6 +58,7 @@ def test_everything_about_a_user_is_in_the_document_and_nothing_about_others(
     assert list(document["usage_events"][1]["metadata"]) == ["b", "y"]
 
 
+@pytest.mark.extended
 def test_a_user_with_thousands_of_ended_subscriptions_is_exported(clocked: Client, clocked_server: Canuse) -> None:
     """The ids of 106 of them were repeated for each feature, in an answer too large for clients."""
     user = clocked.create_user(unique("user").ljust(128, "x")).id

@@ -62,7 +62,7 @@ def loading_no_commands(redis: RedisServer) -> Iterator[None]:
         redis.start()
 
 
-WAYS: list[Away] = [killed, paused, loading_no_commands]
+WAYS = [killed, paused, pytest.param(loading_no_commands, marks=pytest.mark.extended)]
 
 
 @pytest.fixture(scope="module")
@@ -354,6 +354,7 @@ def test_a_server_that_waits_for_its_store_ends_when_it_is_asked_to(launched: Ca
         assert canuse.process.wait(MAX_WAIT_SECONDS) == 0
 
 
+@pytest.mark.extended
 async def test_a_call_that_arrives_while_a_server_starts_waits_for_its_store(
     transport: str, own_redis: RedisServer, tmp_path: Path
 ) -> None:
@@ -390,6 +391,7 @@ def patient(transport: str, own_redis: RedisServer, tmp_path: Path) -> Iterator[
         yield canuse
 
 
+@pytest.mark.extended
 async def test_no_caller_waits_for_the_store_twice(patient: Canuse, own_redis: RedisServer) -> None:
     user_id, feature_id = await asyncio.to_thread(somebody_of, patient.address)
     once = (("grpc.enable_retries", 0),)
@@ -413,6 +415,7 @@ async def test_no_caller_waits_for_the_store_twice(patient: Canuse, own_redis: R
                 assert kinds <= {v1.CanUseResponse, list, StoreUnavailable, OutcomeUnknown}, kinds
 
 
+@pytest.mark.extended
 async def test_changes_of_one_user_that_wait_for_each_other_do_not_find_the_store_unavailable(
     own_redis: RedisServer, tmp_path: Path
 ) -> None:

@@ -168,6 +168,7 @@ def test_the_command_tells_in_one_line_what_is_wrong_with_its_files_or_with_the_
         assert message in completed.stderr
 
 
+@pytest.mark.extended
 def test_workers_show_the_certificate_and_ask_for_one(authority: Authority, tmp_path: Path) -> None:
     options = [*options_of(authority.server("workers"), authority.path), "--workers", "2"]
     tls = authority.trusted(authority.client())
