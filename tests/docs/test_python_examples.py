@@ -59,6 +59,14 @@ def test_the_quick_start_is_one_program_that_does_what_it_says(demo: Canuse) -> 
     ]
 
 
+def test_the_examples_of_the_client_s_page_are_one_program(demo: Canuse) -> None:
+    program = "\n".join(code_blocks("docs/client.md", "python")).replace("127.0.0.1:50051", demo.address)
+    used, asynchronous, error, stub = output(program, demo)
+    assert used.startswith("2 used, 3 left until 20")
+    assert error.startswith("FEATURE_NOT_FOUND ")
+    assert (asynchronous, stub) == ("True", "True")
+
+
 def test_the_examples_of_answers_without_canuse_run(demo: Canuse, tmp_path: Path) -> None:
     for program, printed in zip(
         code_blocks("docs/unavailable.md", "python"), ("not checked: SOURCE_FALLBACK ", "recorded later: "), strict=True

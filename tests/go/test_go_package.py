@@ -87,6 +87,6 @@ def test_the_program_in_the_docs_reads_an_answer_and_an_error(tmp_path: Path) ->
     write_service_config(tmp_path)
     with running(Canuse(tmp_path, "--demo")) as demo:
         changes = {"127.0.0.1:50051": demo.address, "service-config.json": str(tmp_path / "service_config.json")}
-        (tmp_path / "main.go").write_text(documented_program("docs/clients.md", "go", changes), encoding="utf-8")
+        (tmp_path / "main.go").write_text(documented_program("docs/languages.md", "go", changes), encoding="utf-8")
         output = go("run", str(tmp_path / "main.go"))
     assert output == "true REASON_WITHIN_BUDGET 5\nNotFound FEATURE_NOT_FOUND\n"

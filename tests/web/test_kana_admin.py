@@ -214,7 +214,7 @@ def express(script: Path, env: dict[str, str]) -> Iterator[httpx.Client]:
 
 def test_a_handler_of_express_blocks_who_has_used_up_the_budget(programs: Path, server: AuthenticatedServer) -> None:
     script = programs / "documented_express.js"
-    script.write_text(documented_program("docs/clients.md", "javascript", {}), encoding="utf-8")
+    script.write_text(documented_program("docs/languages.md", "javascript", {}), encoding="utf-8")
     with server.client() as client:
         user_id = subscriber(client)
         with express(script, environment(server)) as app:
