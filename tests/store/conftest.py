@@ -10,7 +10,7 @@ from canuse_server.store.embedded.supervisor import EmbeddedValkey
 from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.usage_commands import Retention
-from canuse_server.store.repositories.users import Users
+from canuse_server.store.repositories.users.users import Users
 from support.database import KEYS, Database
 from support.processes import RedisServer
 from support.tools import tool

@@ -16,7 +16,8 @@ from canuse_server.store.keys import API_KEYS_AUDIT, BUCKETS, CLOCK_AUDIT, Keys,
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.audit import log as audit_log
 from canuse_server.store.repositories.audit.log import AuditLog, AuditPlace, AuditQuery, Located
-from canuse_server.store.repositories.users import UserChange, Users
+from canuse_server.store.repositories.users.change import UserChange
+from canuse_server.store.repositories.users.users import Users
 from canuse_server.store.scripts.loader import TOKEN_GENERATION
 from support.database import KEYS, Database
 

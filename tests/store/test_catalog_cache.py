@@ -27,7 +27,7 @@ from canuse_server.store.codec.documents import decode_feature
 from canuse_server.store.errors import StoreUnavailableError
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.catalog import CHANGES_KEPT
-from canuse_server.store.repositories.users import UserState
+from canuse_server.store.repositories.users.state import UserState
 from support.database import KEYS, RETENTION, Database
 
 CALLS = Feature("calls", FeatureType.CONSUMABLE, 1)

@@ -29,7 +29,7 @@ from canuse_server.domain.model import (
     SubscriptionStatus,
 )
 from canuse_server.domain.periods import CALENDAR_MONTHS, FIXED_LENGTH_MS, Period, period_at
-from canuse_server.store.repositories.users import UserState
+from canuse_server.store.repositories.users.state import UserState
 from support.database import KEYS, Database
 from support.strategies import DAY_MS, ms
 

@@ -27,7 +27,8 @@ from canuse_server.domain.model import (
 )
 from canuse_server.domain.subscriptions import has_ended
 from canuse_server.store.codec.user_values import Meta
-from canuse_server.store.repositories.users import UserChange, UserState
+from canuse_server.store.repositories.users.change import UserChange
+from canuse_server.store.repositories.users.state import UserState
 from support.database import KEYS, Database
 from support.strategies import ms
 

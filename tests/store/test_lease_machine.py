@@ -32,7 +32,8 @@ from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.leases import Extended, LeaseMissingError, LeasePeriodEndedError, Settled
 from canuse_server.store.repositories.usage_commands import Retention
-from canuse_server.store.repositories.users import UserChange, Users
+from canuse_server.store.repositories.users.change import UserChange
+from canuse_server.store.repositories.users.users import Users
 from support.database import HOUR_MS, KEYS, Database
 from support.leases import UserLeases, token
 from support.strategies import ms

@@ -24,7 +24,8 @@ from canuse_server.store.repositories.usage_commands import (
     StaleError,
     UserMissingError,
 )
-from canuse_server.store.repositories.users import UserChange, Users
+from canuse_server.store.repositories.users.change import UserChange
+from canuse_server.store.repositories.users.users import Users
 from support.database import HOUR_MS, KEYS, RETENTION, Database, shown
 from support.leases import EXPIRED, MINUTE_MS, OPEN, Lease, UserLeases, token
 from support.strategies import ms

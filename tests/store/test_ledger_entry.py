@@ -19,7 +19,7 @@ from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.ledger import CHUNK, Ledger
 from canuse_server.store.repositories.usage_commands import Retention
-from canuse_server.store.repositories.users import Users
+from canuse_server.store.repositories.users.users import Users
 from support.database import HOUR_MS, KEYS, RETENTION, Database
 from support.strategies import ms
 

@@ -28,7 +28,7 @@ from canuse_server.domain.model import (
 )
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.usage_commands import StaleError
-from canuse_server.store.repositories.users import UserState
+from canuse_server.store.repositories.users.state import UserState
 from support.database import RETENTION, Database
 from support.strategies import ms
 

@@ -12,7 +12,8 @@ from canuse_server.store.errors import ConflictError
 from canuse_server.store.keys import INDEX_PARTS, bucket_of
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.user_search import UserSearch
-from canuse_server.store.repositories.users import UserChange, Users
+from canuse_server.store.repositories.users.change import UserChange
+from canuse_server.store.repositories.users.users import Users
 from canuse_server.store.scripts.loader import INDEX_USER
 from support.database import KEYS, Database
 

@@ -15,7 +15,8 @@ from canuse_server.domain.past_periods import PastPeriod
 from canuse_server.domain.periods import Period
 from canuse_server.store.codec.user_values import Meta
 from canuse_server.store.errors import ConflictError
-from canuse_server.store.repositories.users import PlacedGrant, UserChange, Users
+from canuse_server.store.repositories.users.change import PlacedGrant, UserChange
+from canuse_server.store.repositories.users.users import Users
 from support.database import KEYS, Database
 from support.strategies import ms
 

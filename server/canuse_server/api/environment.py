@@ -22,7 +22,7 @@ from canuse_server.store.repositories.ledger import Ledger
 from canuse_server.store.repositories.usage_commands import Retention
 from canuse_server.store.repositories.user_search import UserSearch
 from canuse_server.store.repositories.user_tokens import TokenGenerations
-from canuse_server.store.repositories.users import Users
+from canuse_server.store.repositories.users.users import Users
 
 
 @dataclass(frozen=True, slots=True, eq=False)

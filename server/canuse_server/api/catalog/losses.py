@@ -14,7 +14,7 @@ from canuse_server.domain.catalog_changes import CatalogAction
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.migration import Move, shrinking_features
 from canuse_server.store.keys import bucket_of
-from canuse_server.store.repositories.users import UserState
+from canuse_server.store.repositories.users.state import UserState
 
 COUNT_SECONDS: Final = 1.0
 """How long one call counts."""

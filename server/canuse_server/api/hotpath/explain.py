@@ -18,7 +18,7 @@ from canuse_server.domain.entitlements import holding_subscription, winning_subs
 from canuse_server.domain.model import Feature, Grant
 from canuse_server.domain.subscriptions import Packages, has_ended
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
-from canuse_server.store.repositories.users import UserState
+from canuse_server.store.repositories.users.state import UserState
 
 
 async def explain(plan: Plan, env: Environment) -> bytes:

@@ -25,7 +25,7 @@ from canuse_server.domain.model import (
     Subscription,
 )
 from canuse_server.domain.subscriptions import counts_at, status_at
-from canuse_server.store.repositories.users import UserState
+from canuse_server.store.repositories.users.state import UserState
 
 _KINDS: Final[dict[int, str]] = {
     FeatureType.BINARY: "binary: it is on or off",

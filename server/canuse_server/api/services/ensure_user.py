@@ -15,7 +15,7 @@ from canuse_server.domain.model import Profile, Subscription, SubscriptionStatus
 from canuse_server.domain.subscriptions import in_place_of
 from canuse_server.store.codec.user_values import Meta
 from canuse_server.store.errors import ConflictError
-from canuse_server.store.repositories.users import UserState
+from canuse_server.store.repositories.users.state import UserState
 
 
 class _Ensured(NamedTuple):

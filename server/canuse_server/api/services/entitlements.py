@@ -16,7 +16,7 @@ from canuse_server.domain.decision import FeatureState, TotalOutOfRangeError, de
 from canuse_server.domain.model import Grant, Reason
 from canuse_server.domain.subscriptions import has_ended
 from canuse_server.runtime.fairness import yield_if_due
-from canuse_server.store.repositories.users import UserState
+from canuse_server.store.repositories.users.state import UserState
 
 
 class EntitlementServicer:

@@ -12,7 +12,8 @@ from canuse_server.api.users.changes import Edit, change_user, create_default_us
 from canuse_server.api.validation import Violations, require_id
 from canuse_server.domain.model import FeatureType, Grant
 from canuse_server.store.errors import ConflictError
-from canuse_server.store.repositories.users import PlacedGrant, UserState
+from canuse_server.store.repositories.users.change import PlacedGrant
+from canuse_server.store.repositories.users.state import UserState
 
 MAX_PRIORITY: Final = 1_000_000
 MAX_GRANTS: Final = 1000

@@ -17,7 +17,7 @@ from canuse_server.domain.entitlements import winning_subscription
 from canuse_server.domain.model import FeatureType, Grant
 from canuse_server.domain.past_periods import PastPeriod
 from canuse_server.store.errors import StoreUnavailableError
-from canuse_server.store.repositories.users import UserState
+from canuse_server.store.repositories.users.state import UserState
 
 
 class UsageServicer(UsageTotalMethods, LeaseListMethods):

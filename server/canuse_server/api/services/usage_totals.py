@@ -19,7 +19,8 @@ from canuse_server.domain.past_periods import PastPeriod
 from canuse_server.runtime.fairness import yield_if_due
 from canuse_server.store.errors import StoreUnavailableError
 from canuse_server.store.keys import bucket_of
-from canuse_server.store.repositories.users import PastUsage, UserState
+from canuse_server.store.repositories.users.reading import PastUsage
+from canuse_server.store.repositories.users.state import UserState
 
 MAX_WORK: Final = 1000
 """Maximum number of users that a page reads. One whose entitlements have to be renewed counts as several."""

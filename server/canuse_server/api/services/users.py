@@ -16,7 +16,7 @@ from canuse_server.domain.model import Profile
 from canuse_server.store.codec.user_values import Meta
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import bucket_of
-from canuse_server.store.repositories.users import UserState
+from canuse_server.store.repositories.users.state import UserState
 
 
 class UserServicer(EnsureUserMethods, UserTokenMethods):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 from canuse_server.domain.model import Profile
 from canuse_server.store.codec.audit_pb2 import AuditEntry
 from canuse_server.store.repositories.audit.writing import changed_fields
-from canuse_server.store.repositories.users import UserState
+from canuse_server.store.repositories.users.state import UserState
 
 if TYPE_CHECKING:
     from canuse_server.api.users.changes import Edit

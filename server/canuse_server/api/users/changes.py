@@ -28,7 +28,8 @@ from canuse_server.runtime.call_state import unconfirmed
 from canuse_server.runtime.fairness import FairSemaphore
 from canuse_server.store.codec.user_values import Meta
 from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
-from canuse_server.store.repositories.users import Event, PlacedGrant, UserChange, UserState
+from canuse_server.store.repositories.users.change import Event, PlacedGrant, UserChange
+from canuse_server.store.repositories.users.state import UserState
 
 _Result = TypeVar("_Result")
 

@@ -7,7 +7,7 @@ from canuse_server.api.users.changes import create_default_user, renew
 from canuse_server.domain.decision import FeatureState
 from canuse_server.domain.model import Grant
 from canuse_server.store.errors import StoreUnavailableError
-from canuse_server.store.repositories.users import UserState
+from canuse_server.store.repositories.users.state import UserState
 
 MAX_REPAIRS: Final = 40
 """Maximum number of repairs for one call. Few are usual: loading features (a call names at most 32), sweeping leases

@@ -8,7 +8,7 @@ from canuse_server.api.errors import ApiError, ErrorReason
 from canuse_server.api.users.changes import new_token
 from canuse_server.domain.model import Subscription
 from canuse_server.domain.subscriptions import has_ended, has_two_bases
-from canuse_server.store.repositories.users import UserState
+from canuse_server.store.repositories.users.state import UserState
 
 SUBSCRIPTIONS_AT_MOST: Final = 100
 """Maximum number of subscriptions of a user that have not ended: each change of the user resolves all of them."""

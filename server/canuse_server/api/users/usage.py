@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from canuse_server.api.environment import Environment
 from canuse_server.domain.past_periods import PastPeriod, kept
-from canuse_server.store.repositories.users import UserState
+from canuse_server.store.repositories.users.state import UserState
 
 
 def past_periods(env: Environment, state: UserState, feature_id: str, stored: Iterable[PastPeriod]) -> list[PastPeriod]:

@@ -21,7 +21,7 @@ from canuse_server.domain.migration import Move, shrinks
 from canuse_server.domain.model import Package, Subscription
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import bucket_of
-from canuse_server.store.repositories.users import UserState
+from canuse_server.store.repositories.users.state import UserState
 
 MESSAGE_USERS: Final = 1000
 """Maximum number of users between two messages."""

@@ -18,7 +18,8 @@ from canuse_server.domain.model import Package, PackageType
 from canuse_server.domain.package_change import NoPeriodEndError, PackageChange, change_at_period_end, change_now
 from canuse_server.store.codec.event_ids import fingerprint
 from canuse_server.store.repositories.usage_commands import EventIdReusedError
-from canuse_server.store.repositories.users import AnsweredError, Event, UserState
+from canuse_server.store.repositories.users.change import AnsweredError, Event
+from canuse_server.store.repositories.users.state import UserState
 
 _TIMINGS: Final = {
     pb.CHANGE_TIMING_UNSPECIFIED: change_now,

@@ -28,7 +28,8 @@ from canuse_server.domain.model import Subscription, SubscriptionStatus
 from canuse_server.domain.subscriptions import ENDED, has_ended, period_end_ms
 from canuse_server.store.codec.event_ids import fingerprint
 from canuse_server.store.repositories.usage_commands import EventIdReusedError
-from canuse_server.store.repositories.users import AnsweredError, Event, UserState
+from canuse_server.store.repositories.users.change import AnsweredError, Event
+from canuse_server.store.repositories.users.state import UserState
 
 CHANGEABLE: Final = ("status", "trial_end", "cancel_at")
 

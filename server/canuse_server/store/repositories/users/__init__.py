@@ -1,0 +1,1 @@
+"""Users: their state, and how it is read, listed and changed."""
