@@ -52,6 +52,19 @@ def build(kind: type[_M], where: str = "", /, **values: object) -> _M:
         raise _first_invalid(kind, where, fields) from None
 
 
+def build_call(kind: type[_M], required: Mapping[str, object], /, **others: Any) -> _M:
+    """Return the message of a call that is made often: as `build`, in half of its time, where all is well.
+
+    None stands for an omitted argument among `others`, and is refused among the `required` ones.
+    """
+    if None not in required.values():
+        try:
+            return kind(**required, **others)  # Protobuf takes None for an unset field.
+        except (TypeError, ValueError, OverflowError):
+            pass  # What follows finds out which field it is.
+    return build(kind, **required, **optional(**others))
+
+
 def timestamp(name: str, moment: object) -> Timestamp:
     """Return a time as a Timestamp. One without a time zone is refused: a guess would shift periods by hours."""
     if isinstance(moment, Timestamp):

@@ -7,14 +7,14 @@ A request with ids only is built where it is sent.
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from os import urandom
 from typing import Any, Final
-from uuid import uuid4
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from canuse import v1
-from canuse._arguments import bad_argument, build, optional
+from canuse._arguments import bad_argument, build, build_call, optional
 from canuse._moments import Length, Moment
 from canuse.errors import BadArgument
 
@@ -52,12 +52,18 @@ def takes_event_ids(request: Descriptor) -> bool:
 
 
 def give_event_ids(request: Any) -> None:
-    """Set a generated event id on a request that takes one and has none, so that it can be retried."""
-    if takes_event_ids(request.DESCRIPTOR):
-        for item in getattr(request, "requests", (request,)):
-            if not item.event_id:
-                item.event_id = uuid4().hex
-                item.event_id_ttl.seconds = GENERATED_ID_SECONDS
+    """Set a generated event id on a request that takes them, or on its items, so that it can be retried."""
+    if "event_id" in request.DESCRIPTOR.fields_by_name:
+        _give_event_id(request)
+    else:
+        for item in request.requests:
+            _give_event_id(item)
+
+
+def _give_event_id(request: Any) -> None:
+    if not request.event_id:
+        request.event_id = urandom(16).hex()
+        request.event_id_ttl.seconds = GENERATED_ID_SECONDS
 
 
 def create_usage_event(
@@ -70,12 +76,12 @@ def create_usage_event(
     metadata: Mapping[str, str] | None,
 ) -> v1.CreateUsageEventRequest:
     """Build the request that records a use. A delta of None stays unset, so that the server can refuse it with SET."""
-    return build(
+    return build_call(
         v1.CreateUsageEventRequest,
-        user_id=user_id,
-        feature_id=feature_id,
-        action=action,
-        **optional(delta=delta, event_id=event_id, metadata=metadata),
+        {"user_id": user_id, "feature_id": feature_id, "action": action},
+        delta=delta,
+        event_id=event_id,
+        metadata=metadata,
     )
 
 
@@ -83,12 +89,11 @@ def use_feature(
     user_id: str, feature_id: str, *, delta: int, event_id: str | None, metadata: Mapping[str, str] | None
 ) -> v1.UseFeatureRequest:
     """Build the request that checks and records a use."""
-    return build(
+    return build_call(
         v1.UseFeatureRequest,
-        user_id=user_id,
-        feature_id=feature_id,
-        delta=delta,
-        **optional(event_id=event_id, metadata=metadata),
+        {"user_id": user_id, "feature_id": feature_id, "delta": delta},
+        event_id=event_id,
+        metadata=metadata,
     )
 
 

@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import grpc
@@ -99,6 +100,11 @@ class RetryBudget:
             return True
 
 
+@cache
+def _is_safe_by_event_id(request_type: Any) -> bool:
+    return SAFETY.get(request_type.DESCRIPTOR, Safety.NONE) is Safety.EVENT_ID
+
+
 class Retries:
     """The retries of a client; with a policy of None there are none."""
 
@@ -108,11 +114,8 @@ class Retries:
 
     def prepare(self, request: Any) -> None:
         """Give a request that may be repeated its event ids, before the first attempt."""
-        if (
-            self.policy is not None
-            and self.policy.recording
-            and SAFETY.get(request.DESCRIPTOR, Safety.NONE) is Safety.EVENT_ID
-        ):
+        kind: Any = type(request)
+        if self.policy is not None and self.policy.recording and _is_safe_by_event_id(kind):
             _requests.give_event_ids(request)
 
     def answered(self) -> None:

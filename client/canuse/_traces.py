@@ -25,14 +25,19 @@ def call_span(request: object, metadata: Metadata) -> AbstractContextManager[Met
 
     Leave it with the CanuseError of a call that fails.
     """
-    if "opentelemetry.trace" not in sys.modules or not isinstance(request, Message):
+    if not is_traced() or not isinstance(request, Message):
         return nullcontext(metadata)
+    return _CallSpan(request, metadata)
+
+
+def is_traced() -> bool:
+    """Whether calls have spans: the program traces, or is called by one that does."""
+    if "opentelemetry.trace" not in sys.modules:
+        return False
     from opentelemetry import trace  # noqa: PLC0415 - the program has already imported it
 
     is_off = isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
-    if is_off and not trace.get_current_span().get_span_context().is_valid:
-        return nullcontext(metadata)
-    return _CallSpan(request, metadata)
+    return not is_off or trace.get_current_span().get_span_context().is_valid
 
 
 class _CallSpan:

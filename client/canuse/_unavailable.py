@@ -88,6 +88,8 @@ class Fallbacks:
         self._known: dict[tuple[str, str], _Known] = {}
         self._lock = threading.Lock()
         self._is_reached = True
+        self._may_keep_counts = "last_known" in (default, *self._by_feature.values())
+        """Whether the counts of any feature are noted."""
 
     def of(self, feature_id: str) -> Fallback:
         """Return what applies to a feature."""
@@ -120,6 +122,7 @@ class Fallbacks:
             if len(self._heard) >= MAX_ENTRIES:
                 self._heard.clear()
             self._heard[feature_id] = answer.on_unavailable
+            self._may_keep_counts |= self.of(feature_id) == "last_known"
         if answer.source == Source.SOURCE_STORE:
             self.note_counts(user_id, feature_id, answer)
 
@@ -128,7 +131,7 @@ class Fallbacks:
     ) -> None:
         """Note the state after a call, if it may be used as the last known one."""
         self._is_reached = True
-        if self.of(feature_id) != "last_known":
+        if not self._may_keep_counts or self.of(feature_id) != "last_known":
             return
         known = _Known(bool(answer), answer.reason, answer.consumption, time.monotonic())
         with self._lock:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
-from typing import Any, Final
+from operator import attrgetter
+from typing import Any, ClassVar, Final
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -16,6 +17,7 @@ from google.rpc.status_pb2 import Status
 
 from canuse import v1
 from canuse._denial import Decision
+from canuse._lazy import Lazy, assign, new
 from canuse.enums import OnUnavailable, Reason, Source
 from canuse.errors import CanuseError, from_status
 
@@ -90,8 +92,12 @@ def _consumption_of(message: _HasConsumption) -> Consumption | None:
     return Consumption.from_message(message.consumption) if message.HasField("consumption") else None
 
 
+def _reason_of(message: _HasConsumption) -> Reason:
+    return Reason(message.reason)
+
+
 @dataclass(frozen=True, slots=True)
-class CanUseAnswer(Decision):
+class CanUseAnswer(Lazy, Decision):
     """Whether a user may use an amount now. True if and only if `access` is."""
 
     access: bool
@@ -116,6 +122,17 @@ class CanUseAnswer(Decision):
     """Why the service did not answer. Then the client did, as `Client(unavailable=…)` or the feature says: the `source`
     is FALLBACK or LAST_KNOWN, and the reason is STORE_UNAVAILABLE. None: the service answered."""
 
+    _CONVERTERS: ClassVar = {
+        "reason": _reason_of,
+        "consumption": _consumption_of,
+        "source": lambda message: Source(message.source),
+        "explanation": lambda message: message.explanation if message.HasField("explanation") else None,
+        "retry_after": lambda message: _length_in(message, "retry_after"),
+        "on_unavailable": lambda message: OnUnavailable(
+            message.on_unavailable if message.HasField("on_unavailable") else v1.ON_UNAVAILABLE_DENY
+        ),
+    }
+
     def __bool__(self) -> bool:
         """Return `access`."""
         return self.access
@@ -128,22 +145,16 @@ class CanUseAnswer(Decision):
         cls, message: v1.CanUseResponse, feature_id: str = "", failure: CanuseError | None = None
     ) -> "CanUseAnswer":
         """Convert a message that answers about a feature."""
-        return cls(
-            message.access,
-            Reason(message.reason),
-            _consumption_of(message),
-            Source(message.source),
-            message.explanation if message.HasField("explanation") else None,
-            _length_in(message, "retry_after"),
-            OnUnavailable(message.on_unavailable if message.HasField("on_unavailable") else v1.ON_UNAVAILABLE_DENY),
-            message,
-            feature_id,
-            failure,
-        )
+        answer = new(cls)
+        assign(answer, "message", message)
+        assign(answer, "access", message.access)
+        assign(answer, "feature_id", feature_id)
+        assign(answer, "failure", failure)
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
-class CreateUsageEventAnswer:
+class CreateUsageEventAnswer(Lazy):
     """The result of recording a use. True if and only if the use was counted."""
 
     recorded: bool
@@ -163,6 +174,14 @@ class CreateUsageEventAnswer:
     failure: CanuseError | None = field(default=None, compare=False)
     """Why the service did not answer. Then the attached recorder has the use, and will record it. None: it answered."""
 
+    _CONVERTERS: ClassVar = {
+        "reason": _reason_of,
+        "consumption": _consumption_of,
+        "applied_delta": attrgetter("applied_delta"),
+        "event_id": attrgetter("event_id"),
+        "replayed": attrgetter("replayed"),
+    }
+
     def __bool__(self) -> bool:
         """Return `recorded`."""
         return self.recorded
@@ -172,20 +191,15 @@ class CreateUsageEventAnswer:
         cls, message: v1.CreateUsageEventResponse, failure: CanuseError | None = None
     ) -> "CreateUsageEventAnswer":
         """Convert a message."""
-        return cls(
-            message.recorded,
-            Reason(message.reason),
-            _consumption_of(message),
-            message.applied_delta,
-            message.event_id,
-            message.replayed,
-            message,
-            failure,
-        )
+        answer = new(cls)
+        assign(answer, "message", message)
+        assign(answer, "recorded", message.recorded)
+        assign(answer, "failure", failure)
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
-class UseFeatureAnswer(Decision):
+class UseFeatureAnswer(Lazy, Decision):
     """The result of a check with a use. True if and only if the use was recorded."""
 
     access: bool
@@ -205,6 +219,14 @@ class UseFeatureAnswer(Decision):
     feature_id: str = ""
     """The feature. Empty if the answer was made from a message alone."""
 
+    _CONVERTERS: ClassVar = {
+        "reason": _reason_of,
+        "consumption": _consumption_of,
+        "event_id": attrgetter("event_id"),
+        "replayed": attrgetter("replayed"),
+        "retry_after": lambda message: _length_in(message, "retry_after"),
+    }
+
     def __bool__(self) -> bool:
         """Return `access`."""
         return self.access
@@ -215,16 +237,11 @@ class UseFeatureAnswer(Decision):
     @classmethod
     def from_message(cls, message: v1.UseFeatureResponse, feature_id: str = "") -> "UseFeatureAnswer":
         """Convert a message that answers about a feature."""
-        return cls(
-            message.access,
-            Reason(message.reason),
-            _consumption_of(message),
-            message.event_id,
-            message.replayed,
-            _length_in(message, "retry_after"),
-            message,
-            feature_id,
-        )
+        answer = new(cls)
+        assign(answer, "message", message)
+        assign(answer, "access", message.access)
+        assign(answer, "feature_id", feature_id)
+        return answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,24 @@ def test_a_time_is_what_protobuf_makes_of_it(seconds: int, nanos: int) -> None:
     assert canuse.Consumption.from_message(sent).period_start == sent.period_start.ToDatetime(UTC)
 
 
+@pytest.mark.extended
+@pytest.mark.parametrize("message", ANSWERS, ids=lambda message: message.DESCRIPTOR.name)
+def test_an_answer_of_which_nothing_was_read_is_the_same_as_one_that_was_read(message: type[Message]) -> None:
+    def answer() -> Any:
+        return ANSWERS[message].from_message(message())
+
+    was_read, names = answer(), [field.name for field in fields(ANSWERS[message])]
+    values = [getattr(was_read, name) for name in names]
+    for unread in (answer(), copy.copy(answer()), copy.deepcopy(answer()), pickle.loads(pickle.dumps(answer()))):
+        assert unread == was_read
+        assert repr(unread) == repr(was_read)
+        assert [getattr(unread, name) for name in names] == values
+    with pytest.raises(AttributeError, match="acess"):
+        answer().acess  # noqa: B018
+    with pytest.raises(AttributeError):
+        answer().message = None
+
+
 def test_an_answer_prints_with_the_names_of_the_api() -> None:
     # It printed `reason=<Reason.REASON_OVERAGE: 4>`.
     answer = canuse.CanUseAnswer.from_message(

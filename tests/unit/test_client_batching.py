@@ -142,6 +142,38 @@ async def test_no_batch_is_larger_than_a_server_accepts(service: Counted, async_
     assert len(service.sizes) < 10
 
 
+@pytest.mark.extended
+async def test_many_calls_stay_in_two_batches_of_a_size(service: Counted, async_client: AsyncClient) -> None:
+    # Most of them were in one batch once a small one had come back before: 125 and 3, so that client and server took
+    # turns instead of working at the same time.
+    async def caller() -> None:
+        for _ in range(20):
+            assert await async_client.can_use("124", "api-calls")
+
+    await asyncio.gather(*(caller() for _ in range(128)))
+    assert service.sizes[:2] == [1, 64]
+    assert service.sizes.count(64) >= len(service.sizes) - 8
+
+
+@pytest.mark.extended
+async def test_what_waits_for_both_halves_leaves_at_the_end_of_the_window(async_client: AsyncClient) -> None:
+    method: Any = async_client._stubs.entitlements.UseFeature
+    send, held = method._batch, asyncio.Event()
+
+    async def never(_request: Any, **_options: Any) -> Any:
+        await held.wait()
+
+    async def not_the_first(request: Any, **options: Any) -> Any:
+        return await (never(request) if len(request.requests) == 50 else send(request, **options))
+
+    method._single, method._batch = never, not_the_first
+    tasks = [asyncio.ensure_future(async_client.use_feature("124", "api-calls")) for _ in range(100)]
+    assert all(await asyncio.gather(*tasks[51:]))
+    assert not any(task.done() for task in tasks[:51])
+    for task in tasks[:51]:
+        task.cancel()
+
+
 async def test_an_explanation_is_asked_for_alone(service: Counted, async_client: AsyncClient) -> None:
     calls = [async_client.can_use("124", "sso", explain=number == 2) for number in range(4)]
     found = await asyncio.gather(*map(outcome, calls))

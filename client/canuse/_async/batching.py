@@ -5,142 +5,162 @@ Written by hand, as is `canuse._sync.batching`: this is where the two clients di
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import grpc
 
 from canuse._async.channel import Channel
 from canuse._async.stubs import Stubs
-from canuse._batching import MAX_BATCH, METHODS, SPLIT_FROM, WINDOW_SECONDS, answer_of, concerns_one, goes_alone
+from canuse._batching import MAX_BATCH, METHODS, WINDOW_SECONDS, Batching, ItemError, concerns_one, share_of
 
-
-class _Waiting(NamedTuple):
-    """A call that waits to leave."""
-
-    request: Any
-    answer: "asyncio.Future[Any]"
-    timeout: float | None
-    metadata: Any
+_Waiting: TypeAlias = "tuple[Any, asyncio.Future[Any], float | None, Any]"
+"""A call that waits to leave: the request, its answer, the timeout and the metadata. A class costs more to make."""
 
 
 class BatchedMethod:
     """A method of a stub. Its first call leaves at once; further ones leave together.
 
     Those of the same tick of the event loop leave at its end. Later ones wait until a call in flight ends, but no
-    longer than the window.
+    longer than the window. Of many calls, one half leaves while the other half is in flight.
     """
 
-    def __init__(self, single: Any, batch: Any, request_type: Any) -> None:
+    def __init__(self, single: Any, batch: Any, batching: Batching) -> None:
         """Replace a method of a stub by one for many calls."""
         self._single = single
         self._batch = batch
-        self._request_type = request_type
+        self._batching = batching
+        self._explains = batching.explains
+        self._loop = asyncio.get_running_loop()
         self._waiting: list[_Waiting] = []
         self._in_flight = 0
+        """The calls in flight, in the `_batches`."""
+        self._batches = 0
         self._tick: asyncio.Handle | None = None
         """The end of the tick in which calls have left."""
         self._window: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __call__(
-        self,
-        request: Any,
-        *,
-        timeout: float | None = None,  # noqa: ASYNC109 - as gRPC has it
-        metadata: Any = None,
-        **options: Any,
-    ) -> Any:
+    def __call__(
+        self, request: Any, *, timeout: float | None = None, metadata: Any = None, **options: Any
+    ) -> Awaitable[Any]:
         """Make a call, by itself or with others."""
-        if goes_alone(request, options):
-            return await self._single(request, timeout=timeout, metadata=metadata, **options)
-        loop = asyncio.get_running_loop()
+        # Explanations are large, and a retry, which has an option, may have to wait for a connection.
+        if options or (self._explains and request.explain):
+            return self._single(request, timeout=timeout, metadata=metadata, **options)  # type: ignore[no-any-return]
         if not self._in_flight:
-            self._in_flight = 1
-            self._tick = loop.call_soon(self._leave)
-            try:
-                return await self._single(request, timeout=timeout, metadata=metadata)
-            finally:
-                self._ended(loop)
-        waiting = _Waiting(request, loop.create_future(), timeout, metadata)
-        self._waiting.append(waiting)
+            return self._send_first(request, timeout, metadata)
+        answer = self._loop.create_future()
+        self._waiting.append((request, answer, timeout, metadata))
         if len(self._waiting) == MAX_BATCH:
-            self._leave()
+            self._send_waiting(MAX_BATCH)
         elif self._tick is None and self._window is None:
-            self._window = loop.call_later(WINDOW_SECONDS, self._leave)
-        return await waiting.answer
+            self._window = self._loop.call_later(WINDOW_SECONDS, self._window_ended)
+        return answer
 
-    def _ended(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let calls leave after those that got their answers have made their next ones."""
-        self._in_flight -= 1
+    async def _send_first(self, request: Any, timeout: float | None, metadata: Any) -> Any:  # noqa: ASYNC109 - as gRPC
+        self._started(1)
         if self._tick is None:
-            self._tick = loop.call_soon(self._leave)
+            self._tick = self._loop.call_soon(self._leave)
+        try:
+            return await self._single(request, timeout=timeout, metadata=metadata)
+        finally:
+            self._ended(1)
+
+    def _started(self, calls: int) -> None:
+        self._batches += 1
+        self._in_flight += calls
+
+    def _ended(self, calls: int) -> None:
+        """Let calls leave after those that got their answers have made their next ones."""
+        self._batches -= 1
+        self._in_flight -= calls
+        if self._tick is None:
+            self._tick = self._loop.call_soon(self._leave)
 
     def _leave(self) -> None:
-        """Send what waits."""
+        """Send what is to leave at the end of a tick."""
         self._tick = None
-        if self._window is not None:
-            self._window.cancel()
-            self._window = None
+        while share := share_of(len(self._waiting), self._in_flight, self._batches):
+            self._send_waiting(share)
+        if not self._waiting:
+            if self._window is not None:
+                self._window.cancel()
+                self._window = None
+        elif self._window is None:
+            self._window = self._loop.call_later(WINDOW_SECONDS, self._window_ended)
+
+    def _window_ended(self) -> None:
+        self._window = None
+        self._send_waiting(MAX_BATCH)
+
+    def _send_waiting(self, number: int) -> None:
+        batch, self._waiting = self._waiting[:number], self._waiting[number:]
         # Without those whose callers were cancelled.
-        items = [each for each in self._waiting if not each.answer.done()]
-        self._waiting = []
-        # Two halves, so that the client works on the answers of one while the server works on the other.
-        half = len(items) if len(items) < SPLIT_FROM else -(-len(items) // 2)
-        for batch in (items[:half], items[half:]):
-            if batch:
-                self._in_flight += 1
-                task = asyncio.get_running_loop().create_task(self._send(batch))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+        if items := [each for each in batch if not each[1].done()]:
+            self._started(len(items))
+            task = self._loop.create_task(self._send(items))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _send(self, items: Sequence[_Waiting]) -> None:
         try:
             if len(items) == 1:
-                await self._send_alone(items[0])
+                await self._send_alone(*items[0])
                 return
-            timeouts = [each.timeout for each in items if each.timeout is not None]
-            longest = max(timeouts) if len(timeouts) == len(items) else None
-            request = self._request_type(requests=[each.request for each in items])
+            request, timeout = self._batching.joined([each[0] for each in items], [each[2] for each in items])
             try:
-                response = await self._batch(request, timeout=longest, metadata=items[0].metadata)
+                response = await self._batch(request, timeout=timeout, metadata=items[0][3])
             except grpc.RpcError as error:
                 if not concerns_one(error):
                     raise
-                await asyncio.gather(*map(self._send_alone, items))
+                await asyncio.gather(*(self._send_alone(*each) for each in items))
                 return
-            for item, result in zip(items, response.results, strict=True):
-                _answer(item, answer_of(result))
+            self._answer_all(items, response)
         except asyncio.CancelledError:
             # gRPC cancels the calls of a channel that is closed.
-            for item in items:
-                item.answer.cancel()
+            for _, answer, _, _ in items:
+                answer.cancel()
         except Exception as error:  # noqa: BLE001 - each caller gets it
-            for item in items:
-                _answer(item, error)
+            for _, answer, _, _ in items:
+                _answer(answer, error)
         finally:
-            self._ended(asyncio.get_running_loop())
+            self._ended(len(items))
 
-    async def _send_alone(self, item: _Waiting) -> None:
+    def _answer_all(self, items: Sequence[_Waiting], response: Any) -> None:
+        answer_of = self._batching.answer_of
+        for (_, answer, _, _), result in zip(items, response.results, strict=True):
+            if result.HasField("status"):
+                _answer(answer, ItemError(result.status))
+            elif not answer.done():
+                answer.set_result(answer_of(result))
+
+    async def _send_alone(
+        self,
+        request: Any,
+        answer: "asyncio.Future[Any]",
+        timeout: float | None,  # noqa: ASYNC109 - as gRPC has it
+        metadata: Any,
+    ) -> None:
         try:
-            call: Awaitable[Any] = self._single(item.request, timeout=item.timeout, metadata=item.metadata)
-            _answer(item, await call)
+            call: Awaitable[Any] = self._single(request, timeout=timeout, metadata=metadata)
+            _answer(answer, await call)
         except grpc.RpcError as error:
-            _answer(item, error)
+            _answer(answer, error)
 
 
-def _answer(item: _Waiting, answer: Any) -> None:
-    if item.answer.done():
+def _answer(waiting: "asyncio.Future[Any]", answer: Any) -> None:
+    if waiting.done():
         return
     if isinstance(answer, Exception):
-        item.answer.set_exception(answer)
+        waiting.set_exception(answer)
     else:
-        item.answer.set_result(answer)
+        waiting.set_result(answer)
 
 
 def batched_stubs(channel: Channel) -> Stubs:
-    """Return the stubs on a channel, with calls that leave together."""
+    """Return the stubs on a channel, with calls that leave together, for the running event loop."""
     stubs = Stubs(channel)
-    for name, (batch, request_type) in METHODS.items():
-        single = getattr(stubs.entitlements, name)
-        setattr(stubs.entitlements, name, BatchedMethod(single, getattr(stubs.entitlements, batch), request_type))
+    methods = stubs.entitlements
+    for name, batching in METHODS.items():
+        setattr(methods, name, BatchedMethod(getattr(methods, name), getattr(methods, batching.method), batching))
     return stubs

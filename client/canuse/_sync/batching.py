@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from canuse._batching import MAX_BATCH, METHODS, answer_of, concerns_one, goes_alone
+from canuse._batching import MAX_BATCH, METHODS, Batching, ItemError, concerns_one
 from canuse._sync.channel import Channel
 from canuse._sync.stubs import Stubs
 
@@ -34,18 +34,19 @@ class BatchedMethod:
     One of the waiting threads sends for all.
     """
 
-    def __init__(self, single: Any, batch: Any, request_type: Any) -> None:
+    def __init__(self, single: Any, batch: Any, batching: Batching) -> None:
         """Replace a method of a stub by one for many calls."""
         self._single = single
         self._batch = batch
-        self._request_type = request_type
+        self._batching = batching
         self._lock = Lock()
         self._waiting: deque[_Waiting] = deque()
         self._busy = False
 
     def __call__(self, request: Any, *, timeout: float | None = None, metadata: Any = None, **options: Any) -> Any:
         """Make a call, by itself or with others."""
-        if goes_alone(request, options):
+        # Explanations are large, and a retry, which has an option, may have to wait for a connection.
+        if options or (self._batching.explains and request.explain):
             return self._single(request, timeout=timeout, metadata=metadata, **options)
         mine = _Waiting(request, timeout, metadata)
         with self._lock:
@@ -112,11 +113,9 @@ class BatchedMethod:
                 item.wake.set()
 
     def _send_batch(self, items: Sequence[_Waiting]) -> None:
-        timeouts = [each.timeout for each in items if each.timeout is not None]
-        longest = max(timeouts) if len(timeouts) == len(items) else None
-        request = self._request_type(requests=[each.request for each in items])
+        request, timeout = self._batching.joined([each.request for each in items], [each.timeout for each in items])
         try:
-            response = self._batch(request, timeout=longest, metadata=items[0].metadata)
+            response = self._batch(request, timeout=timeout, metadata=items[0].metadata)
         except grpc.RpcError as error:
             if not concerns_one(error):
                 raise
@@ -124,7 +123,8 @@ class BatchedMethod:
                 item.answer = self._alone(item)
             return
         for item, result in zip(items, response.results, strict=True):
-            item.answer = answer_of(result)
+            failed = result.HasField("status")
+            item.answer = ItemError(result.status) if failed else self._batching.answer_of(result)
 
     def _alone(self, item: _Waiting) -> Any:
         """Make one call; return the response or the error."""
@@ -137,7 +137,7 @@ class BatchedMethod:
 def batched_stubs(channel: Channel) -> Stubs:
     """Return the stubs on a channel, with calls that leave together."""
     stubs = Stubs(channel)
-    for name, (batch, request_type) in METHODS.items():
-        single = getattr(stubs.entitlements, name)
-        setattr(stubs.entitlements, name, BatchedMethod(single, getattr(stubs.entitlements, batch), request_type))
+    methods = stubs.entitlements
+    for name, batching in METHODS.items():
+        setattr(methods, name, BatchedMethod(getattr(methods, name), getattr(methods, batching.method), batching))
     return stubs
