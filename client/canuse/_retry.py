@@ -155,16 +155,27 @@ class Attempts:
 
     def delay_after(self, error: CanuseError) -> float:
         """Return how long to wait before the next attempt; raise the error to report if there is none."""
+        delay = self.delay() if self.is_repeated(error) else None
+        if delay is None:
+            raise self.reported(error)
+        return delay
+
+    def is_repeated(self, error: CanuseError) -> bool:
+        """Note a failure; return whether the call may be made again after it."""
         if not self._is_retried(error):
-            raise self._reported(error)
+            return False
         if self._first is None or self._is_uncertain(error):
             self._first = error
+        return True
+
+    def delay(self) -> float | None:
+        """Take a retry from the budget, and return how long to wait before it. None: no time or no budget is left."""
         doubled = self._policy.initial_backoff_seconds * 2 ** min(self._retries, 32)
         longest = min(self._policy.max_backoff_seconds, doubled)
         # "Full jitter": callers whose calls failed together do not come back together.
         delay = random.uniform(0, longest)  # noqa: S311 - it protects nothing
         if time.monotonic() + delay >= self._deadline or not self._budget.take():
-            raise self._reported(error)
+            return None
         self._retries += 1
         return delay
 
@@ -185,7 +196,7 @@ class Attempts:
             return False
         return isinstance(error, Unavailable) or _is_cut_off(error)
 
-    def _reported(self, error: CanuseError) -> CanuseError:
+    def reported(self, error: CanuseError) -> CanuseError:
         """Return the error to raise: that nothing was written by the last attempt says nothing about the others."""
         if self._first is None or self._is_uncertain(error):
             return error

@@ -26,17 +26,19 @@ class ScriptedServer:
     """Answers each call with an empty message, after the failures in `failures` of its method."""
 
     address: str = ""
-    failures: dict[str, deque[tuple[StatusCode, str]]] = field(default_factory=lambda: defaultdict(deque))
-    """Status and reason of the next calls, by method."""
+    failures: dict[str, deque[tuple[StatusCode, str] | None]] = field(default_factory=lambda: defaultdict(deque))
+    """Status and reason of the next calls, by method; None for one that is answered."""
     always: dict[str, tuple[StatusCode, str]] = field(default_factory=dict)
     """Status and reason of every call after those, by method."""
     answers: dict[str, Message] = field(default_factory=dict)
     """The answers, by method, in place of an empty message."""
+    next_answers: dict[str, deque[Message]] = field(default_factory=lambda: defaultdict(deque))
+    """The answers to the next calls, by method, before those."""
     requests: list[Any] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     """What each request had as `authorization`."""
 
-    def fail(self, method: str, *failures: tuple[StatusCode, str]) -> None:
+    def fail(self, method: str, *failures: tuple[StatusCode, str] | None) -> None:
         """Let the next calls of a method fail."""
         self.failures[method].extend(failures)
 
@@ -52,6 +54,8 @@ class ScriptedServer:
             if reason:
                 context.set_trailing_metadata((DO_NOT_RETRY, (DETAILS_KEY, details(code, reason))))
             context.abort(code, f"scripted {reason}")
+        if self.next_answers[method]:
+            return self.next_answers[method].popleft()
         return self.answers.get(method) or response()
 
 

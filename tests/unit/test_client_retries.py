@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
 import canuse
@@ -16,7 +17,7 @@ from canuse._retry import ANSWERS_PER_RETRY, RetryBudget
 from canuse._safety import REPEATABLE, SAFETY, Safety, methods
 from chaos.retry_cases import CASES, REPLAYED, SAME
 from support.processes import free_port
-from support.scripted_server import ScriptedServer, scripted_server
+from support.scripted_server import ScriptedServer, details, scripted_server
 
 LOST = (StatusCode.UNAVAILABLE, "")
 SHUTTING_DOWN = (StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
@@ -231,3 +232,63 @@ def test_closing_the_client_ends_the_retries_and_says_that_the_call_may_have_bee
     with pytest.raises(canuse.ClientClosed, match="may have been processed"):
         client.use_feature("u", "f")
     closing.join()
+
+
+def results(*items: tuple[StatusCode, str] | None) -> v1.BatchUseFeatureResponse:
+    """Return the results of a batch: a yes for None, otherwise the error."""
+    return v1.BatchUseFeatureResponse(
+        results=[
+            v1.BatchUseFeatureResult(response=v1.UseFeatureResponse(access=True))
+            if item is None
+            else v1.BatchUseFeatureResult(status=Status.FromString(details(*item)))
+            for item in items
+        ]
+    )
+
+
+def uses(number: int) -> list[v1.UseFeatureRequest]:
+    """Return the items of a batch."""
+    return [v1.UseFeatureRequest(user_id=f"u{place}", feature_id="f", delta=1) for place in range(number)]
+
+
+@pytest.mark.extended
+async def test_of_a_batch_the_items_without_an_answer_are_made_again_with_their_event_ids(
+    server: ScriptedServer,
+) -> None:
+    first = results(None, OUTCOME_UNKNOWN, (StatusCode.NOT_FOUND, "USER_NOT_FOUND"), LOST, STORE_UNAVAILABLE)
+    script = [first, results(OUTCOME_UNKNOWN, None), results(None)]
+    server.next_answers["BatchUseFeature"].extend(script)
+    with Client(server.address, retry=QUICK) as client:
+        found = client.batch_use_feature(uses(5))
+    server.next_answers["BatchUseFeature"].extend(script)
+    async with AsyncClient(server.address, retry=QUICK) as asynchronous:
+        alike = await asynchronous.batch_use_feature(uses(5))
+    kinds = [canuse.UseFeatureAnswer] * 2 + [canuse.NotFound, canuse.UseFeatureAnswer, canuse.StoreUnavailable]
+    assert [type(each) for each in found] == [type(each) for each in alike] == kinds
+    sent = [[(item.user_id, item.event_id) for item in request.requests] for request in server.requests]
+    for calls in (sent[:3], sent[3:]):
+        assert [user_id for user_id, _ in calls[0]] == ["u0", "u1", "u2", "u3", "u4"]
+        assert calls[1:] == [[calls[0][1], calls[0][3]], [calls[0][1]]]
+
+
+@pytest.mark.extended
+def test_an_item_whose_outcome_stays_unknown_says_so_with_its_event_id(server: ScriptedServer) -> None:
+    server.next_answers["BatchUseFeature"].extend([results(OUTCOME_UNKNOWN, None), results(STORE_UNAVAILABLE)])
+    server.fail("BatchUseFeature", None, None)
+    server.always["BatchUseFeature"] = STORE_UNAVAILABLE
+    with Client(server.address, retry=QUICK, timeout_seconds=0.5) as client:
+        error, answer = client.batch_use_feature(uses(2))
+    assert isinstance(error, canuse.OutcomeUnknown)
+    assert error.event_id == server.requests[-1].requests[0].event_id
+    assert (bool(error), bool(answer)) == (False, True)
+    assert len(server.requests) > 2
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("retry", [False, Retry(recording=False), Retry(budget=1)])
+def test_items_are_made_again_only_as_the_client_is_set(server: ScriptedServer, retry: Retry | bool) -> None:
+    server.answers["BatchUseFeature"] = results(OUTCOME_UNKNOWN)
+    with Client(server.address, retry=retry) as client:
+        (error,) = client.batch_use_feature(uses(1))
+    assert isinstance(error, canuse.OutcomeUnknown)
+    assert len(server.requests) == (2 if retry == Retry(budget=1) else 1)

@@ -177,11 +177,12 @@ class EntitlementMethods(BaseClient):
         """
         request = build(v1.BatchCanUseRequest, requests=requests)
         patience = self._fallbacks.retry_seconds(*{each.feature_id for each in request.requests})
+        method = self._stubs.entitlements.BatchCanUse
         try:
-            response = await self._call(self._stubs.entitlements.BatchCanUse, request, retry_seconds=patience)
+            answers = await self._batch(method, request, batch_can_use_answers, retry_seconds=patience)
         except CanuseError as error:
             return self._fallbacks.batch(request.requests, error)
-        return self._fallbacks.settled(request.requests, batch_can_use_answers(response, request.requests))
+        return self._fallbacks.settled(request.requests, answers)
 
     async def batch_create_usage_events(
         self, requests: Iterable[v1.CreateUsageEventRequest]
@@ -193,11 +194,12 @@ class EntitlementMethods(BaseClient):
 
         Returns:
             One item per request, in the same order: the answer, or the error that `create_usage_event` would have
-            raised. An answer is true if its use was recorded; an error is false.
+            raised. An answer is true if its use was recorded; an error is false. Items that got no answer are sent
+            again, as single calls are.
         """
         request = build(v1.BatchCreateUsageEventsRequest, requests=requests)
-        response = await self._call(self._stubs.entitlements.BatchCreateUsageEvents, request)
-        return batch_create_usage_events_answers(response, request.requests)
+        method = self._stubs.entitlements.BatchCreateUsageEvents
+        return await self._batch(method, request, batch_create_usage_events_answers)
 
     async def batch_use_feature(self, requests: Iterable[v1.UseFeatureRequest]) -> list[UseFeatureAnswer | CanuseError]:
         """Check and record many uses in one call, those of one user in their order, each in one atomic step.
@@ -207,11 +209,11 @@ class EntitlementMethods(BaseClient):
 
         Returns:
             One item per request, in the same order: the answer, or the error that `use_feature` would have raised. An
-            answer is true if its use was recorded; an error is false.
+            answer is true if its use was recorded; an error is false. Items that got no answer are sent again, as
+            single calls are.
         """
         request = build(v1.BatchUseFeatureRequest, requests=requests)
-        response = await self._call(self._stubs.entitlements.BatchUseFeature, request)
-        return batch_use_feature_answers(response, request.requests)
+        return await self._batch(self._stubs.entitlements.BatchUseFeature, request, batch_use_feature_answers)
 
     def list_entitlements(
         self, user_id: str, *, include_locked: bool = False, page_size: int = 50

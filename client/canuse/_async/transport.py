@@ -15,6 +15,7 @@ import grpc.aio
 from canuse._async.connection import Connections
 from canuse._async.stubs import Stubs
 from canuse._channel import Metadata, PagedRequest, PagedResponse
+from canuse._item_retries import ItemRetries
 from canuse._retry import Attempts, Retries, Retry
 from canuse._traces import call_span, is_traced
 from canuse.errors import CanuseError, closed_before_call, closed_during_call, from_rpc_error, stream_timed_out
@@ -98,6 +99,37 @@ class Transport:
                 return await self._attempt(method, request, attempts.remaining_seconds(), wait_for_ready=True)
             except CanuseError as again:
                 error = again
+
+    async def _batch(
+        self,
+        method: "grpc.aio.UnaryUnaryMultiCallable[_Request, _Response]",
+        request: _Request,
+        convert: Callable[[_Response, Any], list[_Item]],
+        *,
+        retry_seconds: float | None = None,
+    ) -> list[_Item]:
+        """Make a call for many items; make those again that got no answer. Returns what `convert` makes of the results.
+
+        Raises a CanuseError if the first call fails.
+        """
+        batch: Any = request
+        started_at = time.monotonic()
+        answers = convert(await self._call(method, request, retry_seconds=retry_seconds), batch.requests)
+        items = ItemRetries(
+            batch,
+            answers,
+            lambda: self._retries.attempts(batch, started_at, self._timeout_seconds, retry_seconds),
+        )
+        while (following := items.next()) is not None:
+            again, delay = following
+            await asyncio.sleep(delay)
+            try:
+                response = await self._attempt(method, again, items.remaining_seconds(), wait_for_ready=True)
+            except CanuseError as error:
+                items.failed(error)
+            else:
+                items.answered(convert(response, again.requests))
+        return answers
 
     async def _attempt(
         self,

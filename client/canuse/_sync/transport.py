@@ -12,6 +12,7 @@ import grpc
 
 from canuse import _fork
 from canuse._channel import Metadata, PagedRequest, PagedResponse
+from canuse._item_retries import ItemRetries
 from canuse._retry import Attempts, Retries, Retry
 from canuse._sync.connection import Connections
 from canuse._sync.stubs import Stubs
@@ -92,6 +93,41 @@ class Transport:
                 return self._attempt(method, request, attempts.remaining_seconds(), wait_for_ready=True)
             except CanuseError as again:
                 error = again
+
+    def _batch(
+        self,
+        method: "grpc.UnaryUnaryMultiCallable[_Request, _Response]",
+        request: _Request,
+        convert: Callable[[_Response, Any], list[_Item]],
+        *,
+        retry_seconds: float | None = None,
+    ) -> list[_Item]:
+        """Make a call for many items; make those again that got no answer. Returns what `convert` makes of the results.
+
+        Raises a CanuseError if the first call fails.
+        """
+        batch: Any = request
+        started_at = time.monotonic()
+        answers = convert(self._call(method, request, retry_seconds=retry_seconds), batch.requests)
+        items = ItemRetries(
+            batch,
+            answers,
+            lambda: self._retries.attempts(batch, started_at, self._timeout_seconds, retry_seconds),
+        )
+        while (following := items.next()) is not None:
+            again, delay = following
+            time.sleep(delay)
+            call = object()
+            _fork.in_flight.add(call)
+            try:
+                response = self._attempt(method, again, items.remaining_seconds(), wait_for_ready=True)
+            except CanuseError as error:
+                items.failed(error)
+            else:
+                items.answered(convert(response, again.requests))
+            finally:
+                _fork.in_flight.discard(call)
+        return answers
 
     def _attempt(
         self,
