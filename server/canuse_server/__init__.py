@@ -18,6 +18,9 @@ def main() -> None:
     # wrong. It reads this when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
+        from canuse_server.runtime import interrupts  # noqa: PLC0415
+
+        interrupts.end_at_once()
         # Imported here, so that a missing extra is a sentence and not a traceback.
         from canuse_server.cli.exit_status import run  # noqa: PLC0415
         from canuse_server.cli.main import app  # noqa: PLC0415

@@ -292,6 +292,46 @@ def test_ctrl_c_ends_a_command_with_130_and_no_traceback() -> None:
     assert "Traceback" not in stderr
 
 
+PRESSED = """
+import atexit, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def press():
+    os.kill(os.getpid(), signal.SIGINT)
+
+class Swallowing:
+    def __del__(self):
+        press()
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        # What __del__ raises is printed and gets lost.
+        if name == "typer":
+            Swallowing()
+
+if sys.argv[1] == "import":
+    sys.meta_path.insert(0, Finder())
+else:
+    atexit.register(press)
+sys.argv[1:] = ["service-config"]
+import canuse_server
+canuse_server.main()
+"""
+
+
+@pytest.mark.parametrize("moment", ["import", "exit"])
+def test_ctrl_c_ends_a_command_before_and_after_it_runs(moment: str) -> None:
+    completed = subprocess.run(
+        [sys.executable, "-c", PRESSED, moment],
+        capture_output=True,
+        text=True,
+        env=bare_environment(),
+        timeout=60,
+        check=False,
+    )
+    assert (completed.returncode, completed.stderr) == (INTERRUPTED, "")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,6 +1,8 @@
 """Streams of the clients: read as they arrive, with typed errors, and no further than the caller reads."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -142,6 +144,35 @@ async def test_a_stream_on_which_no_message_comes_is_given_up(server: Server) ->
         with pytest.raises(canuse.DeadlineExceeded, match="silence_timeout_seconds"):
             await note(asynchronous.migrate_subscriptions("endless"), seen)
     assert seen == [1, 2, 1, 2]
+
+
+INTERRUPTED = """
+import os, signal, sys, time
+from grpc import _channel
+import canuse
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+serve = _channel._run_channel_spin_thread
+
+def interrupted(state):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.05)
+    serve(state)
+
+_channel._run_channel_spin_thread = interrupted
+try:
+    with canuse.Client(sys.argv[1]) as client:
+        next(client.migrate_subscriptions("endless"))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_while_a_stream_starts_does_not_keep_the_client_from_closing(server: Server) -> None:
+    # It came before gRPC had started the thread of the call: closing the channel then waited for ever.
+    arguments = [sys.executable, "-c", INTERRUPTED, server.address]
+    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "interrupted\n", "")
 
 
 async def test_the_time_that_the_caller_takes_for_a_message_is_no_silence(server: Server) -> None:

@@ -5,6 +5,9 @@ Written by hand, as is `canuse._async.transport`: this is where the two clients 
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from threading import Event, Timer
 from typing import Any, TypeVar
 
@@ -24,6 +27,7 @@ _Response = TypeVar("_Response")
 _PagedRequest = TypeVar("_PagedRequest", bound=PagedRequest)
 _PagedResponse = TypeVar("_PagedResponse", bound=PagedResponse)
 _Item = TypeVar("_Item")
+_T = TypeVar("_T")
 
 
 class Transport:
@@ -162,7 +166,7 @@ class Transport:
         """Yield the messages of a call, and cancel it when the iteration ends or no message arrives in time."""
         with call_span(request, self._metadata) as metadata:
             try:
-                call = method(request, metadata=metadata)
+                call = _uninterrupted(partial(method, request, metadata=metadata))
             except ValueError as error:
                 raise _typed(error) from error
             _fork.in_flight.add(call)
@@ -180,6 +184,16 @@ def _typed(error: grpc.RpcError | ValueError) -> Exception:
         return from_rpc_error(error)
     # gRPC has no class for it: "Cannot invoke RPC on closed channel!"
     return closed_before_call() if "Cannot invoke RPC" in str(error) else error
+
+
+def _uninterrupted(start: Callable[[], _T]) -> _T:
+    """Start a call in another thread, where Ctrl-C raises nothing.
+
+    gRPC registers the call of a stream and then starts the thread that serves it. With an exception in between, closing
+    the channel would wait for the call for ever.
+    """
+    with ThreadPoolExecutor(1, "canuse-stream") as threads:
+        return threads.submit(copy_context().run, start).result()
 
 
 def _next(call: Iterator[_Response], cancel: Callable[[], object], silence_timeout_seconds: float) -> _Response | None:

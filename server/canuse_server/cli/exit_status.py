@@ -7,7 +7,8 @@ from typing import Any, Final, NoReturn, TextIO, cast
 
 import typer
 
-from canuse_server.runtime import standard_error
+from canuse_server.runtime import interrupts, standard_error
+from canuse_server.runtime.interrupts import EXIT_INTERRUPTED
 
 EXIT_NO: Final = 1
 """The answer is no, or nothing was recorded or granted. For `serve`: the server could not start."""
@@ -19,8 +20,6 @@ EXIT_UNEXPECTED: Final = 70
 """A bug in the command: `EX_SOFTWARE` of sysexits.h."""
 EXIT_OUTPUT: Final = 74
 """The output could not be written, whatever the answer is: `EX_IOERR` of sysexits.h."""
-EXIT_INTERRUPTED: Final = 130
-"""Ctrl-C."""
 
 EPILOG: Final = (
     "Exit status: 0 done or yes, 1 no, 2 an error, 3 users would lose access (catalog), "
@@ -63,6 +62,19 @@ class _Output:
 
 def run(app: typer.Typer) -> NoReturn:
     """Run the command and exit. An unexpected error is one line on standard error."""
+    try:
+        try:
+            interrupts.raise_exception()
+            status = _status_of(app)
+        finally:
+            interrupts.end_at_once()
+    except KeyboardInterrupt:
+        status = EXIT_INTERRUPTED
+    sys.exit(status)
+
+
+def _status_of(app: typer.Typer) -> Any:
+    """Run the command and return its exit status."""
     standard_error.install()
     if sys.stdout is None:
         # It is closed. The file takes its number, which a connection must not get, and refuses to be written.
@@ -76,12 +88,12 @@ def run(app: typer.Typer) -> NoReturn:
     except OutputError as error:
         _discard_output()
         tell(f"cannot write the output: {error}; the command's effect is not undone")
-        sys.exit(EXIT_OUTPUT)
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(EXIT_INTERRUPTED)
+        return EXIT_OUTPUT
+    except typer.Abort:
+        return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - status 1, Python's own, would mean no
-        sys.exit(_report(error))
-    sys.exit(status)
+        return _report(error)
+    return status
 
 
 def _report(error: Exception) -> int:
