@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from canuse_server.transport.http.console.actions.migration import Progress
+from canuse_server.transport.http.console.actions.catalog.migration import Progress
 from canuse_server.transport.http.console.sessions import Visitor as Session
 from support.authenticated_server import SCOPES, AuthenticatedServer
 from support.console import Parsed, Visitor

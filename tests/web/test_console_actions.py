@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from canuse import v1
 from canuse_server.transport.http.console.actions import ACTIONS
-from canuse_server.transport.http.console.actions.migration import Progress
+from canuse_server.transport.http.console.actions.catalog.migration import Progress
 from canuse_server.transport.http.console.sessions import Visitor as Session
 from support.authenticated_server import AuthenticatedServer, authenticated_server
 from support.migrations import create_subscriber, of, publish, versions

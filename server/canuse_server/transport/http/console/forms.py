@@ -11,7 +11,8 @@ from canuse_server.api.errors import ApiError, invalid
 from canuse_server.transport.http.body import BodyTooLargeError, read_body
 from canuse_server.transport.http.calls import check_uncompressed, media_type
 
-MAX_FORM_BYTES: Final = 64 << 10
+MAX_FORM_BYTES: Final = 256 << 10
+"""A package with as many features as a form can have, and what it was when the form was shown."""
 MAX_FIELDS: Final = 500
 TOKEN: Final = "token"  # noqa: S105 - a name
 """The field that says that a form is one of the visitor's own."""

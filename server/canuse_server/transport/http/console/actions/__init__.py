@@ -2,17 +2,8 @@
 
 from typing import Final
 
-from canuse_server.transport.http.console.actions import (
-    features,
-    grants,
-    keys,
-    migration,
-    packages,
-    subscriptions,
-    tokens,
-    usage,
-    users,
-)
+from canuse_server.transport.http.console.actions import grants, keys, subscriptions, tokens, usage, users
+from canuse_server.transport.http.console.actions.catalog import features, migration, packages
 
 ACTIONS: Final = {
     "/user/subscribe": subscriptions.SUBSCRIBE,

@@ -36,7 +36,7 @@ class Action:
 
     async def _read(self, visit: Visit) -> View:
         self._authorize(visit)
-        return _view(await self.form(visit))
+        return await _view(await self.form(visit))
 
     async def _write(self, visit: Visit) -> View | Redirect:
         self._authorize(visit)
@@ -52,12 +52,13 @@ class Action:
                 form.problem = ALREADY_SENT
                 form.renew()
             result = None
-        return _view(form) if result is None else result
+        return await _view(form) if result is None else result
 
     def _authorize(self, visit: Visit) -> None:
         for method in self.methods:
             visit.call.authorize(method)
 
 
-def _view(form: Form) -> View:
-    return View(form.template, {"form": form, **form.values}, form.status)
+async def _view(form: Form) -> View:
+    more = await form.more() if form.more is not None else {}
+    return View(form.template, {"form": form, **form.values, **more}, form.status)

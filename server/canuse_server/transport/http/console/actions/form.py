@@ -2,19 +2,25 @@
 
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from canuse_server.api.errors import ApiError, ErrorReason, invalid
+from canuse_server.transport.http.console.actions.overwriting import SEEN, Content, Overwriting, content
 from canuse_server.transport.http.console.forms import read_amount, read_time
 
 REQUEST: Final = "request"
 """The field that identifies a form that was shown: sent twice, it is done once."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{16,40}")
 CHECKED: Final = "on"
+OUTDATED: Final = (
+    "This has been changed by somebody else since you opened it. Nothing was done. See what was changed; "
+    "if what is here is to replace it, send it again."
+)
+CONFLICT: Final = 409
 
 _Value = TypeVar("_Value")
 Options = Sequence[tuple[str, str]]
@@ -42,6 +48,11 @@ class Field:
     reasons: tuple[ErrorReason, ...] = ()
     """Errors that belong here although they name no field."""
     problem: str = ""
+    stored: str = field(init=False)
+    """The value before anything is typed."""
+
+    def __post_init__(self) -> None:
+        self.stored = self.value
 
     @property
     def api_field(self) -> str:
@@ -76,12 +87,22 @@ class Form:
     """What the link to `back` says."""
     is_dangerous: bool = False
     """Whether it cannot be undone."""
+    replaces: Content | None = None
+    """Of a form that replaces something: what it shows of it besides its fields. The form is refused if what is stored
+    has been changed since it was shown."""
     template: str = "actions/form.html"
     values: dict[str, object] = field(default_factory=dict)
     """What the template shows besides."""
+    more: Callable[[], Awaitable[dict[str, object]]] | None = None
+    """Returns what else the template shows, which takes a while: it is called if the form is shown. Raises ApiError."""
     request: str = field(default_factory=_new_request)
     problem: str = ""
     status: int = 200
+    overwriting: Overwriting | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.replaces is not None:
+            self.overwriting = Overwriting(content(self.fields, self.rows), self.replaces)
 
     @property
     def all_fields(self) -> Iterable[Field]:
@@ -99,10 +120,19 @@ class Form:
             each.value = sent.get(each.name, "")
         if _REQUEST_ID.fullmatch(sent.get(REQUEST, "")):
             self.request = sent[REQUEST]
+        if self.overwriting is not None:
+            self.overwriting.seen = sent.get(SEEN, "")
 
     def renew(self) -> None:
         """Make it another form: sent again, it is done again."""
         self.request = _new_request()
+
+    def is_outdated(self) -> bool:
+        """Whether it would overwrite what somebody else has changed since it was shown. It says so then."""
+        if self.overwriting is None or not self.overwriting.refuses(content(self.fields, self.rows)):
+            return False
+        self.problem, self.status = OUTDATED, CONFLICT
+        return True
 
     def names(self, error: ApiError) -> bool:
         """Whether all that an error says is about fields of this form."""

@@ -71,10 +71,13 @@ async def _edit_form(visit: Visit) -> Form:
         fields=_profile(user),
         button="Save",
         back=address("/user", id=user.id),
+        replaces={},
     )
 
 
-async def _edit(visit: Visit, form: Form) -> Redirect:
+async def _edit(visit: Visit, form: Form) -> Redirect | None:
+    if form.is_outdated():
+        return None
     request = pb.UpdateUserRequest(user=_typed(form, form.subject))
     request.update_mask.paths.extend((*_PROFILE, "metadata"))
     await visit.call("UserService/UpdateUser", request, pb.UpdateUserResponse)

@@ -103,7 +103,10 @@ async def _count(visit: Visit, progress: Progress) -> Count:
 async def _begin_form(visit: Visit) -> Form:
     request = pb.GetPackageRequest(package_id=visit.query("id"))
     package = (await visit.call("CatalogService/GetPackage", request, pb.GetPackageResponse)).package
-    progress = Progress(package.id, _number(visit, "from"), _number(visit, "to") or package.published_version)
+    # The version that the form says, also if a newer one has been published since it was shown.
+    shown = read_amount("to", visit.form["to"]) if visit.form.get("to") else package.published_version
+    chosen = _number(visit, "to") or shown
+    progress = Progress(package.id, _number(visit, "from"), chosen)
     count = Count(progress, []) if visit.request.method == "POST" else await _count(visit, progress)
     total = count.progress.users if count.progress.finished else 0
     return Form(
@@ -114,7 +117,10 @@ async def _begin_form(visit: Visit) -> Form:
             "What was used in the current period is kept. Subscriptions that have ended keep their version.",
             "It goes on while the page that follows is open, and can be resumed from its address.",
         ],
-        fields=[Field("total", "", kind="hidden", value=str(total))],
+        fields=[
+            Field("total", "", kind="hidden", value=str(total)),
+            Field("to", "", kind="hidden", value=str(progress.to_version)),
+        ],
         button=f"Move to version {progress.to_version}",
         back=address("/package", id=package.id),
         template="actions/migrate.html",

@@ -5,15 +5,16 @@ from typing import Final
 from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api.errors import ApiError, ErrorReason
 from canuse_server.transport.http.console.actions.action import Action
+from canuse_server.transport.http.console.actions.catalog.dry_run import dry_run
+from canuse_server.transport.http.console.actions.catalog.entries import entry_rows, has_more, read_entries
 from canuse_server.transport.http.console.actions.choices import enum_options, features
-from canuse_server.transport.http.console.actions.dry_run import dry_run
-from canuse_server.transport.http.console.actions.entries import entry_rows, has_more, read_entries
 from canuse_server.transport.http.console.actions.form import Field, Form
 from canuse_server.transport.http.console.actions.metadata import metadata_field, read_metadata
 from canuse_server.transport.http.console.addresses import address
 from canuse_server.transport.http.console.pages.packages import MAX_FEATURES, Row, differences
 from canuse_server.transport.http.console.pages.user import features_of
 from canuse_server.transport.http.console.visit import Redirect, Visit
+from canuse_server.transport.http.console.words import entry_words, package_status_words, package_type_words
 
 _TYPES: Final = enum_options(pb.PackageType, "PACKAGE_TYPE_")
 
@@ -101,12 +102,13 @@ async def _edit_form(visit: Visit) -> Form:
         rows=entry_rows(visit, list(package.features), await features(visit)),
         button="Save the draft",
         back=address("/package", id=package.id),
+        replaces={"Version": f"{package.version}, {package_status_words(package.status).lower()}"},
         template="actions/package.html",
     )
 
 
 async def _edit(visit: Visit, form: Form) -> Redirect | None:
-    if has_more(visit):
+    if has_more(visit) or form.is_outdated():
         return None
     package = _typed(form, form.subject)
     fields = ["name", "metadata", "features"]
@@ -122,11 +124,18 @@ async def _edit(visit: Visit, form: Form) -> Redirect | None:
 
 async def _publish_form(visit: Visit) -> Form:
     package = await _get(visit, visit.query("id"))
-    published = pb.Package()
-    published.CopyFrom(package)
-    # An archived package has nothing to publish.
-    if package.status == pb.PACKAGE_STATUS_DRAFT:
-        published.status = pb.PACKAGE_STATUS_PUBLISHED
+
+    async def found() -> dict[str, object]:
+        published = pb.Package()
+        published.CopyFrom(package)
+        # An archived package has nothing to publish.
+        if package.status == pb.PACKAGE_STATUS_DRAFT:
+            published.status = pb.PACKAGE_STATUS_PUBLISHED
+        return {
+            "found": await dry_run(visit, pb.ApplyCatalogRequest(packages=[published])),
+            "rows": await _differences(visit, package),
+        }
+
     return Form(
         title="Publish a package",
         subject=package.id,
@@ -137,13 +146,17 @@ async def _publish_form(visit: Visit) -> Form:
         button=f"Publish version {package.version}",
         back=address("/package", id=package.id),
         template="actions/dry_run.html",
-        values={
-            "found": await dry_run(visit, pb.ApplyCatalogRequest(packages=[published])),
-            "is_at_once": False,
-            "before": package.published_version,
-            "rows": await _differences(visit, package),
-        },
+        values={"is_at_once": False, "before": package.published_version},
+        more=found,
+        replaces=_published_content(package),
     )
+
+
+def _published_content(package: pb.Package) -> dict[str, str]:
+    """Return what would be published, for people."""
+    values = {"Version": str(package.version), "Name": package.name, "Type": package_type_words(package.type)}
+    values["Metadata"] = metadata_field("", package.metadata).value
+    return values | {entry.feature_id: entry_words(entry, None) for entry in package.features}
 
 
 async def _differences(visit: Visit, package: pb.Package) -> list[Row]:
@@ -157,7 +170,9 @@ async def _differences(visit: Visit, package: pb.Package) -> list[Row]:
     return [row for row in rows if row.kind != "same"]
 
 
-async def _publish(visit: Visit, form: Form) -> Redirect:
+async def _publish(visit: Visit, form: Form) -> Redirect | None:
+    if form.is_outdated():
+        return None
     request = pb.PublishPackageRequest(package_id=form.subject)
     await visit.call("CatalogService/PublishPackage", request, pb.PublishPackageResponse)
     return Redirect(address("/package", id=form.subject, done="published"))

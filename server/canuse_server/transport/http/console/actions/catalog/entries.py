@@ -29,7 +29,8 @@ def entry_rows(visit: Visit, entries: list[pb.PackageFeature], options: Options)
         text = f"must be at most {MAX_ROWS} to be changed here; it has {len(entries)}: use canuse catalog apply"
         raise invalid([("package.features", text)])
     sent = [int(name.partition(".")[2]) for name in visit.form if name.startswith("feature.") and name[8:].isdecimal()]
-    count = max(sent) + 1 if sent else len(entries) + EMPTY_ROWS
+    # Also those that somebody has added since the form was shown.
+    count = max(*sent, len(entries) - 1) + 1 if sent else len(entries) + EMPTY_ROWS
     if has_more(visit):
         count += EMPTY_ROWS
     padded = [*entries, *(pb.PackageFeature() for _ in range(MAX_ROWS))]
@@ -63,7 +64,8 @@ def read_entries(form: Form, package: pb.Package) -> Iterator[None]:
         for each, name in zip(row, names, strict=True):
             each.path = f"package.features[{index}].{name}"
     for row in form.rows:
-        if row not in filled and any(each.value for each in row[1:]):
+        # An emptied feature is removed, with what is left of its row.
+        if row not in filled and not row[0].stored and any(each.value for each in row[1:]):
             row[0].path = "row"
             raise invalid([("row", "must be the id of a feature, as the row has a limit, a period or overage")])
         if row in filled:

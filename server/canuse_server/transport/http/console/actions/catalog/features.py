@@ -5,8 +5,8 @@ from typing import Final
 from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api.errors import ApiError, ErrorReason
 from canuse_server.transport.http.console.actions.action import Action
+from canuse_server.transport.http.console.actions.catalog.dry_run import dry_run
 from canuse_server.transport.http.console.actions.choices import enum_options
-from canuse_server.transport.http.console.actions.dry_run import dry_run
 from canuse_server.transport.http.console.actions.form import Field, Form
 from canuse_server.transport.http.console.actions.metadata import metadata_field, read_metadata
 from canuse_server.transport.http.console.addresses import address
@@ -110,10 +110,13 @@ async def _edit_form(visit: Visit) -> Form:
         fields=_properties(feature),
         button="Save",
         back=address("/feature", id=feature.id),
+        replaces={},
     )
 
 
-async def _edit(visit: Visit, form: Form) -> Redirect:
+async def _edit(visit: Visit, form: Form) -> Redirect | None:
+    if form.is_outdated():
+        return None
     request = pb.UpdateFeatureRequest(feature=_typed(form, form.subject))
     request.update_mask.paths.extend(_EDITED)
     await visit.call("CatalogService/UpdateFeature", request, pb.UpdateFeatureResponse)
@@ -122,9 +125,13 @@ async def _edit(visit: Visit, form: Form) -> Redirect:
 
 async def _archive_form(visit: Visit) -> Form:
     feature = await _get(visit, visit.query("id"))
-    archived = pb.Feature()
-    archived.CopyFrom(feature)
-    archived.archived = True
+
+    async def found() -> dict[str, object]:
+        archived = pb.Feature()
+        archived.CopyFrom(feature)
+        archived.archived = True
+        return {"found": await dry_run(visit, pb.ApplyCatalogRequest(features=[archived]))}
+
     return Form(
         title="Archive a feature",
         subject=feature.id,
@@ -134,11 +141,8 @@ async def _archive_form(visit: Visit) -> Form:
         back=address("/feature", id=feature.id),
         is_dangerous=True,
         template="actions/dry_run.html",
-        values={
-            "found": await dry_run(visit, pb.ApplyCatalogRequest(features=[archived])),
-            "is_at_once": True,
-            "rows": [],
-        },
+        values={"is_at_once": True, "rows": []},
+        more=found,
     )
 
 

@@ -1,0 +1,1 @@
+"""What visitors of the console do with features and packages."""
