@@ -74,7 +74,7 @@ def _decoded(sent: str) -> Content:
     """Return what a form has brought back; what no form has had differs from everything that is stored."""
     try:
         found = json.loads(sent)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     is_content = isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
     return found if is_content else {}
