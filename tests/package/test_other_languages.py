@@ -1,12 +1,14 @@
 """The packages for other languages, which are released together with this one."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 
+from canuse_server.api.errors import ErrorReason
 from support.tools import ROOT
 
 
@@ -16,6 +18,11 @@ def test_the_package_for_typescript_has_the_version_and_the_licence_of_this_one(
     assert {name: theirs[name] for name in ("version", "license")} == {
         name: ours[name] for name in ("version", "license")
     }
+
+
+def test_the_client_for_typescript_names_the_reasons_of_errors() -> None:
+    text = (ROOT / "client/typescript/src/client/reasons.ts").read_text(encoding="utf-8")
+    assert re.findall(r'^  \| "(\w+)"$', text, re.MULTILINE) == [reason.name for reason in ErrorReason]
 
 
 def test_the_definitions_build_by_themselves(tmp_path: Path) -> None:

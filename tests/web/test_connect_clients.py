@@ -156,7 +156,7 @@ async def test_a_page_of_another_origin_cannot_call(
 
 async def test_the_package_exports_every_service_message_and_enum(npm: Npm, programs: Path) -> None:
     script = programs / "exports.mjs"
-    script.write_text('import * as canuse from "canuse"; console.log(JSON.stringify(Object.keys(canuse)))')
+    script.write_text('import * as canuse from "canuse/v1"; console.log(JSON.stringify(Object.keys(canuse)))')
     exported = set(json.loads(npm.node(script).stdout))
     services = {name.removesuffix("Stub") for name in v1.__all__ if name.endswith("Stub")}
     types = {name for name in v1.__all__ if isinstance(getattr(v1, name), type) and not name.endswith("Stub")}

@@ -1,13 +1,27 @@
-// The messages, enums and services of canuse.v1, and those of google.rpc that its errors consist of.
-export * from "./gen/canuse/v1/api_key_service_pb.js";
-export * from "./gen/canuse/v1/audit_service_pb.js";
-export * from "./gen/canuse/v1/catalog_service_pb.js";
-export * from "./gen/canuse/v1/consumption_pb.js";
-export * from "./gen/canuse/v1/entitlement_service_pb.js";
-export * from "./gen/canuse/v1/explanation_pb.js";
-export * from "./gen/canuse/v1/reason_pb.js";
-export * from "./gen/canuse/v1/subscription_service_pb.js";
-export * from "./gen/canuse/v1/usage_service_pb.js";
-export * from "./gen/canuse/v1/user_service_pb.js";
-export * from "./gen/google/rpc/error_details_pb.js";
-export * from "./gen/google/rpc/status_pb.js";
+// The client: may this user use this feature now? `canuse/v1` has the messages, enums and services of the API.
+export type {
+  Answer,
+  CanUseAnswer,
+  Consumption,
+  CreateUsageEventAnswer,
+  Entitlement,
+  ExtendLeaseAnswer,
+  OnUnavailable,
+  PastPeriod,
+  Reason,
+  ReserveAnswer,
+  SettleAnswer,
+  ShowUsageAnswer,
+  Source,
+  SourceBalance,
+  UseFeatureAnswer,
+} from "./client/answers.js";
+export type { Amount } from "./client/arguments.js";
+export { Canuse } from "./client/client.js";
+export { throwIfDenied } from "./client/denial.js";
+export { AccessDenied, CanuseError } from "./client/errors.js";
+export type { ErrorReason, FieldViolation, Status } from "./client/errors.js";
+export type * from "./client/options.js";
+export type { Retry } from "./client/retry.js";
+export type { Fallback } from "./client/unavailable.js";
+export type { Use } from "./client/using.js";

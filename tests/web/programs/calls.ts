@@ -1,7 +1,7 @@
 // Calls any method of the API, with requests and answers as JSON, as a program in TypeScript does.
 import { type DescMethod, type DescService, fromJson, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
 import { type CallOptions, Code, ConnectError, createClient, type Interceptor, type Transport } from "@connectrpc/connect";
-import * as api from "canuse";
+import * as api from "canuse/v1";
 
 export interface Options {
   baseUrl: string;

@@ -8,7 +8,7 @@ import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { fromBinary } from "@bufbuild/protobuf";
 import grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
-import { ErrorInfoSchema, StatusSchema } from "canuse";
+import { ErrorInfoSchema, StatusSchema } from "canuse/v1";
 
 const [address, key, serviceConfig, protos] = process.argv.slice(2) as [string, string, string, string];
 const definitions = loadSync("canuse/v1/entitlement_service.proto", { includeDirs: [protos] });
