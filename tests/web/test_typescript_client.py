@@ -112,6 +112,8 @@ async def test_errors_name_the_reason_and_the_field_as_the_program_does(caller: 
     assert [each["field"] for each in empty["violations"]] == ["userId", "featureId"]
     assert empty["message"].startswith("userId: must be 1 to 128 bytes")
     assert "; featureId: must be 1 to 128 bytes" in empty["message"]
+    stream = await caller.error("migrate", unique())
+    assert (stream["name"], stream["reason"]) == ("CanuseError", "PACKAGE_NOT_FOUND")
 
 
 INVALID: list[tuple[list[Any], str, str]] = [

@@ -1,7 +1,8 @@
 // Makes calls of the client as a test says, with arguments and outcomes as JSON.
+import { create } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import { AccessDenied, Canuse, CanuseError, throwIfDenied, type Options, type Use, type UsingOptions } from "canuse";
-import { UsageService } from "canuse/v1";
+import { BatchUseFeatureRequestSchema, CatalogService, EntitlementService, UsageService } from "canuse/v1";
 
 export interface Work {
   /** The amount that was really used. */
@@ -70,6 +71,26 @@ export class Driver {
     const found: string[] = [];
     for await (const { featureId } of this.#client.listEntitlements(userId, { pageSize })) found.push(featureId);
     return found;
+  }
+
+  /** The same batch, sent twice. */
+  async batchTwice(userId: string, featureId: string): Promise<void> {
+    const use = { userId, featureId };
+    const batch = create(BatchUseFeatureRequestSchema, { requests: [use, use] });
+    const entitlements = this.#client.service(EntitlementService);
+    for (let count = 0; count < 2; count++) await entitlements.batchUseFeature(batch);
+  }
+
+  /** A change without an event id. */
+  async archive(featureId: string): Promise<void> {
+    await this.#client.service(CatalogService).archiveFeature({ featureId });
+  }
+
+  /** A stream, to its end. */
+  async migrate(packageId: string): Promise<number> {
+    let messages = 0;
+    for await (const _ of this.#client.service(CatalogService).migrateSubscriptions({ packageId })) messages += 1;
+    return messages;
   }
 
   /** The sentence about a denied answer. */
