@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run example test test-all soak mutants lint protos docs lock bench clean
+.PHONY: help run example test test-all test-lowest test-newest soak mutants lint protos docs lock bench clean
 
 help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -32,13 +32,41 @@ example: $(VENV)/.test ## Start the example page on 127.0.0.1:8000, with its ser
 
 TEST_PROCESSES ?= 4
 
-PYTEST := $(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadscope --no-loadscope-reorder
+PYTEST_OPTIONS := --numprocesses=$(TEST_PROCESSES) --dist=loadscope --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 test: $(VENV)/.test ## Run the fast tests: at most three minutes in total, no other programs needed.
 	$(PYTEST) --fast $(ARGS)
 
 test-all: $(VENV)/.dev ## Run all tests.
 	$(PYTEST) $(ARGS)
+
+# What depends on the versions of Python, grpcio and protobuf: the clients, and a server with calls of each kind.
+VERSION_TESTS := tests/unit/test_client_*.py tests/unit/test_exported_names.py tests/conformance/test_client.py \
+	tests/conformance/test_errors.py tests/conformance/test_user_journey.py
+
+# $(call environment,FOLDER,PYTHON,LOCK FILE)
+define environment
+	rm -rf $(1)
+	$(BIN)/uv venv --quiet --python $(2) $(1)
+	$(BIN)/uv pip install --quiet --python $(1) --require-hashes -r $(3)
+	$(BIN)/uv pip install --quiet --python $(1) --no-deps -e .
+endef
+
+$(VENV)/lowest/.test: requirements-lowest.lock pyproject.toml $(VENV)/.dev
+	$(call environment,$(VENV)/lowest,$(BIN)/python,requirements-lowest.lock)
+	@echo > $@
+
+test-lowest: $(VENV)/lowest/.test ## Run some tests with the lowest version of each dependency that pyproject.toml allows.
+	$(VENV)/lowest/bin/python -m pytest $(PYTEST_OPTIONS) --fast $(VERSION_TESTS) $(ARGS)
+
+NEWEST_PYTHON = $(shell $(BIN)/python -m tools.newest_python)
+
+test-newest: $(VENV)/.dev ## Run some tests with the newest Python on this machine, or with NEWEST_PYTHON=….
+	$(eval NEWEST_PYTHON := $(NEWEST_PYTHON))
+	@$(if $(NEWEST_PYTHON),,echo "Skipped: there is no newer Python on this machine; install one, or name one by NEWEST_PYTHON=…")
+	$(if $(NEWEST_PYTHON),$(call environment,$(VENV)/newest,$(NEWEST_PYTHON),requirements-test.lock))
+	$(if $(NEWEST_PYTHON),$(VENV)/newest/bin/python -m pytest $(PYTEST_OPTIONS) --fast $(VERSION_TESTS) $(ARGS))
 
 SOAK_SECONDS ?= 600
 SOAK_SEED ?=
@@ -76,6 +104,9 @@ lock: $(VENV)/.dev ## Update the lock files of all dependencies.
 		--custom-compile-command "make lock" --extra server --extra test pyproject.toml -o requirements-test.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
 		--custom-compile-command "make lock" --extra server --extra test --extra dev pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
+		--custom-compile-command "make lock" --resolution lowest-direct --extra server --extra test --extra django \
+		pyproject.toml -o requirements-lowest.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
 		--custom-compile-command "make lock" --extra server --extra otel --constraint requirements-test.lock \
 		pyproject.toml -o deploy/docker/requirements.lock

@@ -80,6 +80,8 @@ _APPEND_ONLY: Final = (
 ELSEWHERE: Final = {
     "make lint": ".ci/run",
     "make test-all": ".ci/run",
+    "make test-lowest": ".ci/run",
+    "make test-newest": ".ci/run",
     "make soak": ".ci/run",
     "make run": "tests/docs/test_documented_commands.py::test_make_run_starts_a_server_with_the_example_data",
     'make example ARGS="--port 8001"': (
