@@ -247,6 +247,7 @@ def apply_catalog(
     archive_missing: bool,
     dry_run: bool,
     etag: str | None,
+    max_user_losses: int,
 ) -> v1.ApplyCatalogRequest:
     """Build the request that applies a catalogue as one document."""
     return build(
@@ -255,6 +256,7 @@ def apply_catalog(
         packages=packages,
         archive_missing=archive_missing,
         dry_run=dry_run,
+        max_user_losses=max_user_losses,
         **optional(etag=etag),
     )
 
@@ -268,6 +270,7 @@ def add_losses(total: v1.ApplyCatalogResponse, more: v1.ApplyCatalogResponse) ->
         else:
             total.access_losses.add().CopyFrom(loss)
     total.users += more.users
+    total.user_losses.extend(more.user_losses)
     total.resume_token = more.resume_token
 
 

@@ -232,6 +232,8 @@ def test_where_users_would_lose_access_the_status_of_a_plan_says_so(
         "    features[messages].limit: 5 -> 4",
         "! 1 user would get less of messages when package starter is migrated",
     ]
+    status, planned, _ = run(server, "plan", file, "--users", "10")
+    assert (status, planned.splitlines()[-2]) == (3, f"    user {shrinking}: messages: 5/day -> 4/day")
     status, planned, _ = run(server, "plan", file, "--json")
     answer = json.loads(planned)
     assert (status, answer["access_losses"]) == (

@@ -397,6 +397,63 @@ def test_a_dry_run_counts_who_would_lose_what_in_the_migration_that_follows(clie
     assert migrate(client, starter, dry_run=True).shrinking_users == 4
 
 
+def test_a_dry_run_names_who_would_lose_what(client: Client, stubs: Stubs) -> None:
+    calls, seats, sso = consumable(client), consumable(client), binary(client)
+    entries = [of(calls, 5, overage=True), of(seats, None), v1.PackageFeature(feature_id=sso)]
+    starter = package(client, entries)
+    users = {create_subscriber(client, starter) for _ in range(5)}
+    document = [v1.Package(id=starter, features=[of(calls, 5), of(seats, 2)])]
+    planned = client.apply_catalog(packages=document, dry_run=True)
+    assert list(planned.user_losses) == []
+    assert losses(planned) == {(starter, each): 5 for each in (calls, seats, sso)}
+    named = client.apply_catalog(packages=document, dry_run=True, max_user_losses=1000)
+    assert losses(named) == losses(planned)
+    expected = {
+        calls: (entries[0], of(calls, 5)),
+        seats: (entries[1], of(seats, 2)),
+        sso: (entries[2], None),
+    }
+    assert [each.user_id for each in named.user_losses[::3]] == list(
+        dict.fromkeys(u.user_id for u in named.user_losses)
+    )
+    assert {each.user_id for each in named.user_losses} == users
+    for each in named.user_losses:
+        after = each.after if each.HasField("after") else None
+        assert (each.package_id, (each.before, after)) == (starter, expected[each.feature_id])
+    # In steps: each ends with the user whose loss is the last one that was asked for.
+    request = v1.ApplyCatalogRequest(packages=document, dry_run=True, max_user_losses=4)
+    found: list[v1.CatalogUserLoss] = []
+    sizes = []
+    while True:
+        answer = stubs.catalog.ApplyCatalog(request)
+        found += answer.user_losses
+        assert answer.users >= len({each.user_id for each in answer.user_losses})
+        if answer.user_losses:
+            sizes.append(len(answer.user_losses))
+        if not answer.resume_token:
+            break
+        request.resume_token, request.max_user_losses = answer.resume_token, 1 if len(sizes) == 1 else 4
+    assert (sizes, found) == ([6, 3, 6], list(named.user_losses))
+    few = client.apply_catalog(packages=document, dry_run=True, max_user_losses=1)
+    assert (list(few.user_losses), losses(few)) == (list(named.user_losses[:3]), losses(planned))
+    # Nothing is named where nothing is asked.
+    assert not client.apply_catalog(packages=document, max_user_losses=5).user_losses
+    for wrong in (-1, 1001):
+        error = refused(stubs, packages=document, dry_run=True, max_user_losses=wrong)
+        assert (error.reason, set(error.violations)) == ("INVALID_FIELD", {"max_user_losses"})
+
+
+def test_a_dry_run_names_who_has_an_archived_feature_by_a_grant_only(client: Client) -> None:
+    user_id, calls = subscriber(client, 5)
+    granted = client.create_user(unique("user")).id
+    grant(client, granted, calls, 5)
+    planned = client.apply_catalog([feature(calls, archived=True)], dry_run=True, max_user_losses=10)
+    found = {each.user_id: each for each in planned.user_losses}
+    assert found.keys() == {user_id, granted}
+    assert (found[user_id].before.limit, found[user_id].HasField("after")) == (5, False)
+    assert not found[granted].HasField("before")
+
+
 def test_a_dry_run_counts_who_would_lose_an_archived_feature(client: Client) -> None:
     user_id, calls = subscriber(client, 5)
     granted = client.create_user(unique("user")).id

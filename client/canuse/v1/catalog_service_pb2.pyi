@@ -1050,6 +1050,7 @@ class ApplyCatalogRequest(_message.Message):
     DRY_RUN_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    MAX_USER_LOSSES_FIELD_NUMBER: _builtins.int
     archive_missing: _builtins.bool
     """Whether to archive the features and packages that the document does not name. Default false."""
     dry_run: _builtins.bool
@@ -1061,6 +1062,10 @@ class ApplyCatalogRequest(_message.Message):
     resume_token: _builtins.str
     """For a dry run: `resume_token` of the previous answer to the same request, to count the next users. Empty: from the
     start.
+    """
+    max_user_losses: _builtins.int
+    """For a dry run: how many losses to name in `user_losses`, 0 to 1000. The call ends early when it has named as many,
+    and the next one continues from there; it may ask for another number. Default 0: users are only counted.
     """
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]:
@@ -1088,10 +1093,11 @@ class ApplyCatalogRequest(_message.Message):
         dry_run: _builtins.bool = ...,
         etag: _builtins.str = ...,
         resume_token: _builtins.str = ...,
+        max_user_losses: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_missing", b"archive_missing", "dry_run", b"dry_run", "etag", b"etag", "features", b"features", "packages", b"packages", "resume_token", b"resume_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_missing", b"archive_missing", "dry_run", b"dry_run", "etag", b"etag", "features", b"features", "max_user_losses", b"max_user_losses", "packages", b"packages", "resume_token", b"resume_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1108,6 +1114,7 @@ class ApplyCatalogResponse(_message.Message):
     ACCESS_LOSSES_FIELD_NUMBER: _builtins.int
     USERS_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    USER_LOSSES_FIELD_NUMBER: _builtins.int
     etag: _builtins.str
     """Identifies the state of the catalogue after the call; in a dry run, the state that was compared."""
     users: _builtins.int
@@ -1126,6 +1133,12 @@ class ApplyCatalogResponse(_message.Message):
     def access_losses(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogAccessLoss]:
         """In a dry run: who would lose access, among the users counted by this call. Only losses of at least one user."""
 
+    @_builtins.property
+    def user_losses(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogUserLoss]:
+        """In a dry run with `max_user_losses`: the losses of the users counted by this call, user by user. All
+        losses of the last user are in it, so there may be more than were asked for.
+        """
+
     def __init__(
         self,
         *,
@@ -1134,10 +1147,11 @@ class ApplyCatalogResponse(_message.Message):
         access_losses: _abc.Iterable[Global___CatalogAccessLoss] | None = ...,
         users: _builtins.int = ...,
         resume_token: _builtins.str = ...,
+        user_losses: _abc.Iterable[Global___CatalogUserLoss] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_losses", b"access_losses", "changes", b"changes", "etag", b"etag", "resume_token", b"resume_token", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_losses", b"access_losses", "changes", b"changes", "etag", b"etag", "resume_token", b"resume_token", "user_losses", b"user_losses", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1248,3 +1262,45 @@ class CatalogAccessLoss(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CatalogAccessLoss: _TypeAlias = CatalogAccessLoss  # noqa: Y015
+
+@_typing.final
+class CatalogUserLoss(_message.Message):
+    """What a user would lose of a feature."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    FEATURE_ID_FIELD_NUMBER: _builtins.int
+    PACKAGE_ID_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    feature_id: _builtins.str
+    """The feature."""
+    package_id: _builtins.str
+    """The package whose migration it would be, as in CatalogAccessLoss. Empty: the feature would be archived."""
+    @_builtins.property
+    def before(self) -> Global___PackageFeature:
+        """What packages give the user of it now, together. Absent: only grants give it."""
+
+    @_builtins.property
+    def after(self) -> Global___PackageFeature:
+        """What packages would give. Absent: nothing."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        feature_id: _builtins.str = ...,
+        package_id: _builtins.str = ...,
+        before: Global___PackageFeature | None = ...,
+        after: Global___PackageFeature | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "feature_id", b"feature_id", "package_id", b"package_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CatalogUserLoss: _TypeAlias = CatalogUserLoss  # noqa: Y015

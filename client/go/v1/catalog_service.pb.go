@@ -1966,7 +1966,10 @@ type ApplyCatalogRequest struct {
 	Etag string `protobuf:"bytes,5,opt,name=etag,proto3" json:"etag,omitempty"`
 	// For a dry run: `resume_token` of the previous answer to the same request, to count the next users. Empty: from the
 	// start.
-	ResumeToken   string `protobuf:"bytes,6,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	ResumeToken string `protobuf:"bytes,6,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	// For a dry run: how many losses to name in `user_losses`, 0 to 1000. The call ends early when it has named as many,
+	// and the next one continues from there; it may ask for another number. Default 0: users are only counted.
+	MaxUserLosses int32 `protobuf:"varint,7,opt,name=max_user_losses,json=maxUserLosses,proto3" json:"max_user_losses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2043,6 +2046,13 @@ func (x *ApplyCatalogRequest) GetResumeToken() string {
 	return ""
 }
 
+func (x *ApplyCatalogRequest) GetMaxUserLosses() int32 {
+	if x != nil {
+		return x.MaxUserLosses
+	}
+	return 0
+}
+
 // What ApplyCatalog changed, or would change in a dry run.
 type ApplyCatalogResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2057,7 +2067,10 @@ type ApplyCatalogResponse struct {
 	Users int64 `protobuf:"varint,4,opt,name=users,proto3" json:"users,omitempty"`
 	// In a dry run: send it with the same request to count the next users; the totals are the sums of all answers. Empty:
 	// all users are counted. One call counts for about a second.
-	ResumeToken   string `protobuf:"bytes,5,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	ResumeToken string `protobuf:"bytes,5,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	// In a dry run with `max_user_losses`: the losses of the users counted by this call, user by user. All
+	// losses of the last user are in it, so there may be more than were asked for.
+	UserLosses    []*CatalogUserLoss `protobuf:"bytes,6,rep,name=user_losses,json=userLosses,proto3" json:"user_losses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2125,6 +2138,13 @@ func (x *ApplyCatalogResponse) GetResumeToken() string {
 		return x.ResumeToken
 	}
 	return ""
+}
+
+func (x *ApplyCatalogResponse) GetUserLosses() []*CatalogUserLoss {
+	if x != nil {
+		return x.UserLosses
+	}
+	return nil
 }
 
 // A change of a feature or a package.
@@ -2371,6 +2391,88 @@ func (x *CatalogAccessLoss) GetUsers() int64 {
 	return 0
 }
 
+// What a user would lose of a feature.
+type CatalogUserLoss struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The user.
+	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// The feature.
+	FeatureId string `protobuf:"bytes,2,opt,name=feature_id,json=featureId,proto3" json:"feature_id,omitempty"`
+	// The package whose migration it would be, as in CatalogAccessLoss. Empty: the feature would be archived.
+	PackageId string `protobuf:"bytes,3,opt,name=package_id,json=packageId,proto3" json:"package_id,omitempty"`
+	// What packages give the user of it now, together. Absent: only grants give it.
+	Before *PackageFeature `protobuf:"bytes,4,opt,name=before,proto3" json:"before,omitempty"`
+	// What packages would give. Absent: nothing.
+	After         *PackageFeature `protobuf:"bytes,5,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CatalogUserLoss) Reset() {
+	*x = CatalogUserLoss{}
+	mi := &file_canuse_v1_catalog_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CatalogUserLoss) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CatalogUserLoss) ProtoMessage() {}
+
+func (x *CatalogUserLoss) ProtoReflect() protoreflect.Message {
+	mi := &file_canuse_v1_catalog_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CatalogUserLoss.ProtoReflect.Descriptor instead.
+func (*CatalogUserLoss) Descriptor() ([]byte, []int) {
+	return file_canuse_v1_catalog_service_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *CatalogUserLoss) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *CatalogUserLoss) GetFeatureId() string {
+	if x != nil {
+		return x.FeatureId
+	}
+	return ""
+}
+
+func (x *CatalogUserLoss) GetPackageId() string {
+	if x != nil {
+		return x.PackageId
+	}
+	return ""
+}
+
+func (x *CatalogUserLoss) GetBefore() *PackageFeature {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *CatalogUserLoss) GetAfter() *PackageFeature {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
 var File_canuse_v1_catalog_service_proto protoreflect.FileDescriptor
 
 const file_canuse_v1_catalog_service_proto_rawDesc = "" +
@@ -2486,20 +2588,23 @@ const file_canuse_v1_catalog_service_proto_rawDesc = "" +
 	"\x0fshrinking_users\x18\x03 \x01(\x03R\x0eshrinkingUsers\x12,\n" +
 	"\x12shrinking_user_ids\x18\x04 \x03(\tR\x10shrinkingUserIds\x12!\n" +
 	"\fresume_token\x18\x05 \x01(\tR\vresumeToken\x12\x12\n" +
-	"\x04done\x18\x06 \x01(\bR\x04done\"\xee\x01\n" +
+	"\x04done\x18\x06 \x01(\bR\x04done\"\x96\x02\n" +
 	"\x13ApplyCatalogRequest\x12.\n" +
 	"\bfeatures\x18\x01 \x03(\v2\x12.canuse.v1.FeatureR\bfeatures\x12.\n" +
 	"\bpackages\x18\x02 \x03(\v2\x12.canuse.v1.PackageR\bpackages\x12'\n" +
 	"\x0farchive_missing\x18\x03 \x01(\bR\x0earchiveMissing\x12\x17\n" +
 	"\adry_run\x18\x04 \x01(\bR\x06dryRun\x12\x12\n" +
 	"\x04etag\x18\x05 \x01(\tR\x04etag\x12!\n" +
-	"\fresume_token\x18\x06 \x01(\tR\vresumeToken\"\xda\x01\n" +
+	"\fresume_token\x18\x06 \x01(\tR\vresumeToken\x12&\n" +
+	"\x0fmax_user_losses\x18\a \x01(\x05R\rmaxUserLosses\"\x97\x02\n" +
 	"\x14ApplyCatalogResponse\x122\n" +
 	"\achanges\x18\x01 \x03(\v2\x18.canuse.v1.CatalogChangeR\achanges\x12\x12\n" +
 	"\x04etag\x18\x02 \x01(\tR\x04etag\x12A\n" +
 	"\raccess_losses\x18\x03 \x03(\v2\x1c.canuse.v1.CatalogAccessLossR\faccessLosses\x12\x14\n" +
 	"\x05users\x18\x04 \x01(\x03R\x05users\x12!\n" +
-	"\fresume_token\x18\x05 \x01(\tR\vresumeToken\"\xdc\x01\n" +
+	"\fresume_token\x18\x05 \x01(\tR\vresumeToken\x12;\n" +
+	"\vuser_losses\x18\x06 \x03(\v2\x1a.canuse.v1.CatalogUserLossR\n" +
+	"userLosses\"\xdc\x01\n" +
 	"\rCatalogChange\x12\x1f\n" +
 	"\n" +
 	"feature_id\x18\x01 \x01(\tH\x00R\tfeatureId\x12\x1f\n" +
@@ -2518,7 +2623,15 @@ const file_canuse_v1_catalog_service_proto_rawDesc = "" +
 	"feature_id\x18\x01 \x01(\tR\tfeatureId\x12\x1d\n" +
 	"\n" +
 	"package_id\x18\x02 \x01(\tR\tpackageId\x12\x14\n" +
-	"\x05users\x18\x03 \x01(\x03R\x05users*a\n" +
+	"\x05users\x18\x03 \x01(\x03R\x05users\"\xcc\x01\n" +
+	"\x0fCatalogUserLoss\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1d\n" +
+	"\n" +
+	"feature_id\x18\x02 \x01(\tR\tfeatureId\x12\x1d\n" +
+	"\n" +
+	"package_id\x18\x03 \x01(\tR\tpackageId\x121\n" +
+	"\x06before\x18\x04 \x01(\v2\x19.canuse.v1.PackageFeatureR\x06before\x12/\n" +
+	"\x05after\x18\x05 \x01(\v2\x19.canuse.v1.PackageFeatureR\x05after*a\n" +
 	"\vFeatureType\x12\x1c\n" +
 	"\x18FEATURE_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13FEATURE_TYPE_BINARY\x10\x01\x12\x1b\n" +
@@ -2582,7 +2695,7 @@ func file_canuse_v1_catalog_service_proto_rawDescGZIP() []byte {
 }
 
 var file_canuse_v1_catalog_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_canuse_v1_catalog_service_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_canuse_v1_catalog_service_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_canuse_v1_catalog_service_proto_goTypes = []any{
 	(FeatureType)(0),                     // 0: canuse.v1.FeatureType
 	(OnUnavailable)(0),                   // 1: canuse.v1.OnUnavailable
@@ -2622,27 +2735,28 @@ var file_canuse_v1_catalog_service_proto_goTypes = []any{
 	(*CatalogChange)(nil),                // 35: canuse.v1.CatalogChange
 	(*CatalogFieldChange)(nil),           // 36: canuse.v1.CatalogFieldChange
 	(*CatalogAccessLoss)(nil),            // 37: canuse.v1.CatalogAccessLoss
-	nil,                                  // 38: canuse.v1.Feature.MetadataEntry
-	nil,                                  // 39: canuse.v1.Package.MetadataEntry
-	(*timestamppb.Timestamp)(nil),        // 40: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),        // 41: google.protobuf.FieldMask
+	(*CatalogUserLoss)(nil),              // 38: canuse.v1.CatalogUserLoss
+	nil,                                  // 39: canuse.v1.Feature.MetadataEntry
+	nil,                                  // 40: canuse.v1.Package.MetadataEntry
+	(*timestamppb.Timestamp)(nil),        // 41: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),        // 42: google.protobuf.FieldMask
 }
 var file_canuse_v1_catalog_service_proto_depIdxs = []int32{
 	0,  // 0: canuse.v1.Feature.type:type_name -> canuse.v1.FeatureType
-	38, // 1: canuse.v1.Feature.metadata:type_name -> canuse.v1.Feature.MetadataEntry
-	40, // 2: canuse.v1.Feature.created_at:type_name -> google.protobuf.Timestamp
+	39, // 1: canuse.v1.Feature.metadata:type_name -> canuse.v1.Feature.MetadataEntry
+	41, // 2: canuse.v1.Feature.created_at:type_name -> google.protobuf.Timestamp
 	1,  // 3: canuse.v1.Feature.on_unavailable:type_name -> canuse.v1.OnUnavailable
 	2,  // 4: canuse.v1.PackageFeature.reset_period:type_name -> canuse.v1.ResetPeriod
 	3,  // 5: canuse.v1.Package.type:type_name -> canuse.v1.PackageType
 	7,  // 6: canuse.v1.Package.features:type_name -> canuse.v1.PackageFeature
-	39, // 7: canuse.v1.Package.metadata:type_name -> canuse.v1.Package.MetadataEntry
+	40, // 7: canuse.v1.Package.metadata:type_name -> canuse.v1.Package.MetadataEntry
 	4,  // 8: canuse.v1.Package.status:type_name -> canuse.v1.PackageStatus
-	40, // 9: canuse.v1.Package.created_at:type_name -> google.protobuf.Timestamp
+	41, // 9: canuse.v1.Package.created_at:type_name -> google.protobuf.Timestamp
 	6,  // 10: canuse.v1.CreateFeatureRequest.feature:type_name -> canuse.v1.Feature
 	6,  // 11: canuse.v1.CreateFeatureResponse.feature:type_name -> canuse.v1.Feature
 	6,  // 12: canuse.v1.GetFeatureResponse.feature:type_name -> canuse.v1.Feature
 	6,  // 13: canuse.v1.UpdateFeatureRequest.feature:type_name -> canuse.v1.Feature
-	41, // 14: canuse.v1.UpdateFeatureRequest.update_mask:type_name -> google.protobuf.FieldMask
+	42, // 14: canuse.v1.UpdateFeatureRequest.update_mask:type_name -> google.protobuf.FieldMask
 	6,  // 15: canuse.v1.UpdateFeatureResponse.feature:type_name -> canuse.v1.Feature
 	6,  // 16: canuse.v1.ListFeaturesResponse.features:type_name -> canuse.v1.Feature
 	6,  // 17: canuse.v1.ArchiveFeatureResponse.feature:type_name -> canuse.v1.Feature
@@ -2650,7 +2764,7 @@ var file_canuse_v1_catalog_service_proto_depIdxs = []int32{
 	8,  // 19: canuse.v1.CreatePackageResponse.package:type_name -> canuse.v1.Package
 	8,  // 20: canuse.v1.GetPackageResponse.package:type_name -> canuse.v1.Package
 	8,  // 21: canuse.v1.UpdatePackageRequest.package:type_name -> canuse.v1.Package
-	41, // 22: canuse.v1.UpdatePackageRequest.update_mask:type_name -> google.protobuf.FieldMask
+	42, // 22: canuse.v1.UpdatePackageRequest.update_mask:type_name -> google.protobuf.FieldMask
 	8,  // 23: canuse.v1.UpdatePackageResponse.package:type_name -> canuse.v1.Package
 	8,  // 24: canuse.v1.ListPackagesResponse.packages:type_name -> canuse.v1.Package
 	8,  // 25: canuse.v1.PublishPackageResponse.package:type_name -> canuse.v1.Package
@@ -2659,39 +2773,42 @@ var file_canuse_v1_catalog_service_proto_depIdxs = []int32{
 	8,  // 28: canuse.v1.ApplyCatalogRequest.packages:type_name -> canuse.v1.Package
 	35, // 29: canuse.v1.ApplyCatalogResponse.changes:type_name -> canuse.v1.CatalogChange
 	37, // 30: canuse.v1.ApplyCatalogResponse.access_losses:type_name -> canuse.v1.CatalogAccessLoss
-	5,  // 31: canuse.v1.CatalogChange.action:type_name -> canuse.v1.CatalogAction
-	36, // 32: canuse.v1.CatalogChange.fields:type_name -> canuse.v1.CatalogFieldChange
-	9,  // 33: canuse.v1.CatalogService.CreateFeature:input_type -> canuse.v1.CreateFeatureRequest
-	11, // 34: canuse.v1.CatalogService.GetFeature:input_type -> canuse.v1.GetFeatureRequest
-	13, // 35: canuse.v1.CatalogService.UpdateFeature:input_type -> canuse.v1.UpdateFeatureRequest
-	15, // 36: canuse.v1.CatalogService.ListFeatures:input_type -> canuse.v1.ListFeaturesRequest
-	17, // 37: canuse.v1.CatalogService.ArchiveFeature:input_type -> canuse.v1.ArchiveFeatureRequest
-	19, // 38: canuse.v1.CatalogService.CreatePackage:input_type -> canuse.v1.CreatePackageRequest
-	21, // 39: canuse.v1.CatalogService.GetPackage:input_type -> canuse.v1.GetPackageRequest
-	23, // 40: canuse.v1.CatalogService.UpdatePackage:input_type -> canuse.v1.UpdatePackageRequest
-	25, // 41: canuse.v1.CatalogService.ListPackages:input_type -> canuse.v1.ListPackagesRequest
-	27, // 42: canuse.v1.CatalogService.PublishPackage:input_type -> canuse.v1.PublishPackageRequest
-	29, // 43: canuse.v1.CatalogService.ArchivePackage:input_type -> canuse.v1.ArchivePackageRequest
-	31, // 44: canuse.v1.CatalogService.MigrateSubscriptions:input_type -> canuse.v1.MigrateSubscriptionsRequest
-	33, // 45: canuse.v1.CatalogService.ApplyCatalog:input_type -> canuse.v1.ApplyCatalogRequest
-	10, // 46: canuse.v1.CatalogService.CreateFeature:output_type -> canuse.v1.CreateFeatureResponse
-	12, // 47: canuse.v1.CatalogService.GetFeature:output_type -> canuse.v1.GetFeatureResponse
-	14, // 48: canuse.v1.CatalogService.UpdateFeature:output_type -> canuse.v1.UpdateFeatureResponse
-	16, // 49: canuse.v1.CatalogService.ListFeatures:output_type -> canuse.v1.ListFeaturesResponse
-	18, // 50: canuse.v1.CatalogService.ArchiveFeature:output_type -> canuse.v1.ArchiveFeatureResponse
-	20, // 51: canuse.v1.CatalogService.CreatePackage:output_type -> canuse.v1.CreatePackageResponse
-	22, // 52: canuse.v1.CatalogService.GetPackage:output_type -> canuse.v1.GetPackageResponse
-	24, // 53: canuse.v1.CatalogService.UpdatePackage:output_type -> canuse.v1.UpdatePackageResponse
-	26, // 54: canuse.v1.CatalogService.ListPackages:output_type -> canuse.v1.ListPackagesResponse
-	28, // 55: canuse.v1.CatalogService.PublishPackage:output_type -> canuse.v1.PublishPackageResponse
-	30, // 56: canuse.v1.CatalogService.ArchivePackage:output_type -> canuse.v1.ArchivePackageResponse
-	32, // 57: canuse.v1.CatalogService.MigrateSubscriptions:output_type -> canuse.v1.MigrateSubscriptionsResponse
-	34, // 58: canuse.v1.CatalogService.ApplyCatalog:output_type -> canuse.v1.ApplyCatalogResponse
-	46, // [46:59] is the sub-list for method output_type
-	33, // [33:46] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	38, // 31: canuse.v1.ApplyCatalogResponse.user_losses:type_name -> canuse.v1.CatalogUserLoss
+	5,  // 32: canuse.v1.CatalogChange.action:type_name -> canuse.v1.CatalogAction
+	36, // 33: canuse.v1.CatalogChange.fields:type_name -> canuse.v1.CatalogFieldChange
+	7,  // 34: canuse.v1.CatalogUserLoss.before:type_name -> canuse.v1.PackageFeature
+	7,  // 35: canuse.v1.CatalogUserLoss.after:type_name -> canuse.v1.PackageFeature
+	9,  // 36: canuse.v1.CatalogService.CreateFeature:input_type -> canuse.v1.CreateFeatureRequest
+	11, // 37: canuse.v1.CatalogService.GetFeature:input_type -> canuse.v1.GetFeatureRequest
+	13, // 38: canuse.v1.CatalogService.UpdateFeature:input_type -> canuse.v1.UpdateFeatureRequest
+	15, // 39: canuse.v1.CatalogService.ListFeatures:input_type -> canuse.v1.ListFeaturesRequest
+	17, // 40: canuse.v1.CatalogService.ArchiveFeature:input_type -> canuse.v1.ArchiveFeatureRequest
+	19, // 41: canuse.v1.CatalogService.CreatePackage:input_type -> canuse.v1.CreatePackageRequest
+	21, // 42: canuse.v1.CatalogService.GetPackage:input_type -> canuse.v1.GetPackageRequest
+	23, // 43: canuse.v1.CatalogService.UpdatePackage:input_type -> canuse.v1.UpdatePackageRequest
+	25, // 44: canuse.v1.CatalogService.ListPackages:input_type -> canuse.v1.ListPackagesRequest
+	27, // 45: canuse.v1.CatalogService.PublishPackage:input_type -> canuse.v1.PublishPackageRequest
+	29, // 46: canuse.v1.CatalogService.ArchivePackage:input_type -> canuse.v1.ArchivePackageRequest
+	31, // 47: canuse.v1.CatalogService.MigrateSubscriptions:input_type -> canuse.v1.MigrateSubscriptionsRequest
+	33, // 48: canuse.v1.CatalogService.ApplyCatalog:input_type -> canuse.v1.ApplyCatalogRequest
+	10, // 49: canuse.v1.CatalogService.CreateFeature:output_type -> canuse.v1.CreateFeatureResponse
+	12, // 50: canuse.v1.CatalogService.GetFeature:output_type -> canuse.v1.GetFeatureResponse
+	14, // 51: canuse.v1.CatalogService.UpdateFeature:output_type -> canuse.v1.UpdateFeatureResponse
+	16, // 52: canuse.v1.CatalogService.ListFeatures:output_type -> canuse.v1.ListFeaturesResponse
+	18, // 53: canuse.v1.CatalogService.ArchiveFeature:output_type -> canuse.v1.ArchiveFeatureResponse
+	20, // 54: canuse.v1.CatalogService.CreatePackage:output_type -> canuse.v1.CreatePackageResponse
+	22, // 55: canuse.v1.CatalogService.GetPackage:output_type -> canuse.v1.GetPackageResponse
+	24, // 56: canuse.v1.CatalogService.UpdatePackage:output_type -> canuse.v1.UpdatePackageResponse
+	26, // 57: canuse.v1.CatalogService.ListPackages:output_type -> canuse.v1.ListPackagesResponse
+	28, // 58: canuse.v1.CatalogService.PublishPackage:output_type -> canuse.v1.PublishPackageResponse
+	30, // 59: canuse.v1.CatalogService.ArchivePackage:output_type -> canuse.v1.ArchivePackageResponse
+	32, // 60: canuse.v1.CatalogService.MigrateSubscriptions:output_type -> canuse.v1.MigrateSubscriptionsResponse
+	34, // 61: canuse.v1.CatalogService.ApplyCatalog:output_type -> canuse.v1.ApplyCatalogResponse
+	49, // [49:62] is the sub-list for method output_type
+	36, // [36:49] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_canuse_v1_catalog_service_proto_init() }
@@ -2710,7 +2827,7 @@ func file_canuse_v1_catalog_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_canuse_v1_catalog_service_proto_rawDesc), len(file_canuse_v1_catalog_service_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,11 +27,21 @@ class Loss(NamedTuple):
     feature_id: str
 
 
+class UserLoss(NamedTuple):
+    """A loss of a user: what packages give of the feature, and what they would give. None: nothing."""
+
+    user_id: str
+    loss: Loss
+    before: Entitlement
+    after: Entitlement | None
+
+
 class Losses(NamedTuple):
     """How many users have each loss, among so many users; `next` is where to continue, None if all are counted."""
 
     users_by_loss: Counter[Loss]
     users: int
+    named: list[UserLoss]
     next: Place | None
 
 
@@ -62,25 +72,28 @@ def risks_of(plan: Plan) -> Risks:
     return Risks(moves, PlannedVersions(versions, types), archived)
 
 
-async def count_losses(env: Environment, risks: Risks, place: Place) -> Losses:
-    """Count the users after a place who would lose access, for about a second."""
-    users_by_loss: Counter[Loss] = Counter()
+async def count_losses(env: Environment, risks: Risks, place: Place, max_named: int = 0) -> Losses:
+    """Count the users after a place who would lose access, for about a second, or until so many losses are named."""
+    counts: Counter[Loss] = Counter()
+    named: list[UserLoss] = []
     users, stop_at = 0, time.monotonic() + COUNT_SECONDS
     async for user_ids in batches_of_users(env, *place):
         if users and (time.monotonic() >= stop_at or env.closing.is_set()):
-            return Losses(users_by_loss, users, place)
+            return Losses(counts, users, named, place)
         started_at = time.thread_time()
-        for state in await env.users.read_all(user_ids):
-            if state is not None:
-                users_by_loss.update(await _losses_of(env, risks, state))
-        users += len(user_ids)
-        place = Place(bucket_of(user_ids[-1]), user_ids[-1])
+        for user_id, state in zip(user_ids, await env.users.read_all(user_ids), strict=True):
+            if max_named and len(named) >= max_named:
+                return Losses(counts, users, named, place)
+            losses = [] if state is None else await _losses_of(env, risks, state)
+            counts.update(each.loss for each in losses)
+            named += losses if max_named else ()
+            users, place = users + 1, Place(bucket_of(user_id), user_id)
         # While this thread works, other calls wait: they get as much time as the batch took.
         await asyncio.sleep(time.thread_time() - started_at)
-    return Losses(users_by_loss, users, None)
+    return Losses(counts, users, named, None)
 
 
-async def _losses_of(env: Environment, risks: Risks, state: UserState) -> list[Loss]:
+async def _losses_of(env: Environment, risks: Risks, state: UserState) -> list[UserLoss]:
     """Return the losses of one user."""
     moved = [(move, move.of(state.subscriptions, state.now_ms)) for move in risks.moves]
     moved = [(move, subscriptions) for move, subscriptions in moved if subscriptions]
@@ -88,10 +101,17 @@ async def _losses_of(env: Environment, risks: Risks, state: UserState) -> list[L
         return []
     # The stored entitlements may be stale.
     before = state.entitlements if state.is_current() else await entitlements_with(env, state)
-    losses = [Loss("", feature_id) for feature_id in risks.archived if _is_active(before.get(feature_id))]
+    losses = [
+        UserLoss(state.user_id, Loss("", feature_id), before[feature_id], None)
+        for feature_id in risks.archived
+        if _is_active(before.get(feature_id))
+    ]
     for move, subscriptions in moved:
         after = await entitlements_with(env, state, subscriptions, risks.versions)
-        losses += [Loss(move.package_id, feature_id) for feature_id in shrinking_features(before, after)]
+        losses += [
+            UserLoss(state.user_id, Loss(move.package_id, feature_id), before[feature_id], after.get(feature_id))
+            for feature_id in shrinking_features(before, after)
+        ]
     return losses
 
 

@@ -41,9 +41,10 @@ def decode(request: pb.ApplyCatalogRequest, max_length: int) -> Place:
 
 
 def _identity(request: pb.ApplyCatalogRequest) -> str:
-    """Return a digest of the document, whatever the etag is."""
+    """Return a digest of the document, whatever the etag is and however many losses are to be named."""
     document = pb.ApplyCatalogRequest()
     document.CopyFrom(request)
     document.ClearField("etag")
     document.ClearField("resume_token")
+    document.ClearField("max_user_losses")
     return sha256(document.SerializeToString(deterministic=True)).hexdigest()[:_DIGEST_CHARACTERS]

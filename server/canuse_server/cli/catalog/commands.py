@@ -45,13 +45,22 @@ def pull(connection: Connection, file: File) -> None:
 
 @catalog.command("plan")
 @with_connection
-def plan(connection: Connection, file: File, archive_missing: ArchiveMissing = False, as_json: Json = False) -> None:
+def plan(
+    connection: Connection,
+    file: File,
+    *,
+    archive_missing: ArchiveMissing = False,
+    users: Annotated[
+        int, typer.Option(metavar="N", min=0, max=1000, help="Name the users of so many losses. Default: only count.")
+    ] = 0,
+    as_json: Json = False,
+) -> None:
     """Show what `apply` would change, and how many users would lose access.
 
     Exit status 0: nobody would lose access, 3: users would.
     """
     with _problems(), connection.client() as client:
-        planned = _apply(client, _read(file), archive_missing=archive_missing, dry_run=True)
+        planned = _apply(client, _read(file), archive_missing=archive_missing, dry_run=True, max_user_losses=users)
     _print(planned, as_json=as_json, done=False)
     if planned.access_losses:
         raise typer.Exit(EXIT_SHRINKS)
@@ -115,12 +124,18 @@ def _apply(
     archive_missing: bool,
     dry_run: bool,
     etag: str | None = None,
+    max_user_losses: int = 0,
 ) -> v1.ApplyCatalogResponse:
     """Apply a file; Unusable with line numbers if the server does not accept it."""
     file, request = read
     try:
         return client.apply_catalog(
-            request.features, request.packages, archive_missing=archive_missing, dry_run=dry_run, etag=etag
+            request.features,
+            request.packages,
+            archive_missing=archive_missing,
+            dry_run=dry_run,
+            etag=etag,
+            max_user_losses=max_user_losses,
         )
     except canuse.CanuseError as error:
         fields = [(violation.field, violation.description) for violation in error.violations]

@@ -1,7 +1,7 @@
 """Prints the changes of a catalogue for people."""
 
 from itertools import groupby
-from typing import Final
+from typing import Final, Literal
 
 import typer
 
@@ -31,6 +31,9 @@ def print_plan(answer: v1.ApplyCatalogResponse, *, done: bool) -> None:
                 typer.echo(f"    {out.printable(field.field)}: {_value(field.old_value)} -> {_value(field.new_value)}")
     for loss in answer.access_losses:
         typer.echo(f"! {_loss(loss)}")
+    for named in answer.user_losses:
+        of = f"user {out.printable(named.user_id)}: {out.printable(named.feature_id)}"
+        typer.echo(f"    {of}: {_given(named, 'before', 'by grants')} -> {_given(named, 'after', 'nothing')}")
     if answer.changes:
         count = len({_item(change) for change in answer.changes})
         typer.echo(
@@ -51,6 +54,19 @@ def _loss(loss: v1.CatalogAccessLoss) -> str:
     if not loss.package_id:
         return f"{users} would lose {feature} at once, as it would be archived"
     return f"{users} would get less of {feature} when package {out.printable(loss.package_id)} is migrated"
+
+
+def _given(loss: v1.CatalogUserLoss, which: Literal["before", "after"], absent: str) -> str:
+    """Return what packages give of the feature, as a file of the catalogue says it."""
+    if not loss.HasField(which):
+        return absent
+    given: v1.PackageFeature = getattr(loss, which)
+    # A binary feature has no period.
+    if given.reset_period == v1.RESET_PERIOD_UNSPECIFIED:
+        return "on"
+    period = v1.ResetPeriod.Name(given.reset_period).removeprefix("RESET_PERIOD_").lower()
+    limit = f"{given.limit}/{period}" if given.HasField("limit") else "unlimited"
+    return f"{limit}, overage" if given.overage_enabled and given.HasField("limit") else limit
 
 
 def _item(change: v1.CatalogChange) -> tuple[str, str]:
