@@ -9,6 +9,7 @@ from support.authenticated_server import SCOPES, AuthenticatedServer
 from support.console import Parsed, Visitor
 from support.console_forms import Sent, audited, done, fields, wrong_fields
 from support.message_clients import Client
+from support.migrations import create_subscriber, of
 from support.resources import binary, consumable, package, subscriber, unique
 
 Visitors = Callable[[str], Visitor]
@@ -49,7 +50,7 @@ def test_a_feature_is_created_once_changed_and_archived(visitor: Visitor, client
     found = client.get_feature(feature_id)
     assert (found.name, found.on_unavailable, dict(found.metadata)) == ("", v1.ON_UNAVAILABLE_ALLOW, {})
     form = Sent(visitor, "/feature/archive", id=feature_id)
-    assert "Nobody loses anything." in form.text
+    assert "Nobody would lose anything." in form.text
     answer = form.send(confirm="yes")
     assert (answer.status_code, wrong_fields(answer)) == (400, ["confirm"])
     assert not client.get_feature(feature_id).archived
@@ -61,11 +62,14 @@ def test_a_feature_is_created_once_changed_and_archived(visitor: Visitor, client
     assert methods == ["ArchiveFeature", "UpdateFeature", "CreateFeature"]
 
 
-def test_archiving_a_feature_says_before_how_many_users_lose_it(visitor: Visitor, client: Client) -> None:
-    _, feature_id = subscriber(client, 5)
+def test_archiving_a_feature_says_before_which_users_lose_it(visitor: Visitor, client: Client) -> None:
+    user_id, feature_id = subscriber(client, 5)
     form = Sent(visitor, "/feature/archive", id=feature_id)
     assert "Who would lose what, at once" in form.text
     assert f"{feature_id} Copy {feature_id} 1" in form.text
+    lost = f"{user_id} Copy {user_id} {feature_id} Copy {feature_id} 5 a month nothing"
+    assert lost in form.text
+    assert lost in visitor.page("/feature/losses", id=feature_id).text
 
 
 def test_a_package_is_created_as_a_draft_changed_published_and_archived(
@@ -132,7 +136,7 @@ def test_an_error_in_a_row_of_a_package_is_shown_in_that_row(visitor: Visitor, c
 
 
 def test_publishing_says_before_who_would_lose_what(visitor: Visitor, client: Client) -> None:
-    _, feature_id = subscriber(client, 5)
+    user_id, feature_id = subscriber(client, 5)
     kept = consumable(client)
     [package_id] = [each.id for each in client.list_packages() if feature_id in {e.feature_id for e in each.features}]
     lower = [v1.PackageFeature(feature_id=feature_id, limit=4, reset_period=v1.RESET_PERIOD_MONTH)]
@@ -141,9 +145,52 @@ def test_publishing_says_before_who_would_lose_what(visitor: Visitor, client: Cl
     assert f"{feature_id} Copy {feature_id} 5 a month 4 a month changed" in form.text
     assert f"{kept} Copy {kept} not in it 1 in total added" in form.text
     assert f"{feature_id} Copy {feature_id} 1" in form.text
+    assert f"{user_id} Copy {user_id} {feature_id} Copy {feature_id} 5 a month 4 a month" in form.text
+    assert "Publishing takes nothing from anybody" in form.text
+    assert "All who would lose something" not in form.text
     assert "user was looked at" in form.text or "users were looked at" in form.text
     # The dry run has changed nothing.
     assert client.get_package(package_id).published_version == 1
+
+
+def test_all_who_would_lose_something_are_on_pages_of_their_own(
+    server: AuthenticatedServer, visitor: Visitor, visitors: Visitors, client: Client
+) -> None:
+    counted, switch = consumable(client), binary(client)
+    package_id = package(client, [of(counted, 10), v1.PackageFeature(feature_id=switch)])
+    users = {create_subscriber(client, package_id) for _ in range(110)}
+    client.update_package(package_id, features=[of(counted, 9)])
+    publish = visitor.page("/package/publish", id=package_id)
+    [href] = [each for each in publish.attributes("a", "href") if "/package/losses" in each]
+    # The first ones are named on the form.
+    assert len(losers(publish)) == 10
+    found: list[str] = []
+    pages = []
+    while True:
+        answer = visitor.http.get(href)
+        assert answer.status_code == 200
+        page = Parsed(answer.text)
+        found += losers(page)
+        pages.append(len(losers(page)))
+        further = [each for each in page.attributes("a", "href") if "page_token" in each]
+        if not further:
+            break
+        [href] = further
+    assert len(pages) > 2
+    assert pages[0] == 50
+    assert (set(found), len(found)) == (users, len(users))
+    # The draft is changed while somebody reads on: they begin anew.
+    first = visitor.page("/package/losses", id=package_id)
+    [href] = [each for each in first.attributes("a", "href") if "page_token" in each]
+    client.update_package(package_id, features=[of(counted, 8)])
+    assert visitor.http.get(href).headers["location"] == f"/console/package/losses?id={package_id}"
+    assert visitors(server.key(["catalog:read"]).secret).get("/package/losses", id=package_id).status_code == 403
+
+
+def losers(page: Parsed) -> list[str]:
+    """Return the ids of the users that a page names, each once."""
+    hrefs = page.attributes("a", "href")
+    return list(dict.fromkeys(each.partition("=")[2] for each in hrefs if each.startswith("/console/user?id=")))
 
 
 @pytest.mark.parametrize("scope", [*SCOPES, "catalog:read catalog:write"])

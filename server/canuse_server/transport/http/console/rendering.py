@@ -53,6 +53,7 @@ class Templates:
             "bar": usage_bar,
             "chart": chart,
             "entry_words": words.entry_words,
+            "given_words": words.given_words,
             "is_yes": lambda reason: reason < Reason.REASON_NOT_ENTITLED,
         }
 

@@ -48,6 +48,12 @@ def entry_words(entry: catalog.PackageFeature, feature: catalog.Feature | None) 
     return f"{entry.limit:,} {PERIODS.get(entry.reset_period, '')}".strip() + overage
 
 
+def given_words(given: catalog.PackageFeature) -> str:
+    """Return what packages give a user of a feature together, in words."""
+    # A binary feature has no period.
+    return "included" if given.reset_period == catalog.RESET_PERIOD_UNSPECIFIED else entry_words(given, None)
+
+
 def feature_type_words(number: int) -> str:
     """Return the type of a feature in words."""
     return words(catalog.FeatureType.DESCRIPTOR, number, "FEATURE_TYPE_")

@@ -3,7 +3,8 @@
 from typing import Final
 
 from canuse_server.transport.http.console.actions import grants, keys, subscriptions, tokens, usage, users
-from canuse_server.transport.http.console.actions.catalog import features, migration, packages
+from canuse_server.transport.http.console.actions.catalog import features, losses, migration, packages
+from canuse_server.transport.http.console.endpoint import Handlers
 
 ACTIONS: Final = {
     "/user/subscribe": subscriptions.SUBSCRIBE,
@@ -33,4 +34,8 @@ ACTIONS: Final = {
     "/keys/revoke": keys.REVOKE,
 }
 """Each action by its path below /console."""
-PAGES: Final = {path: action.handlers() for path, action in ACTIONS.items()}
+PAGES: Final = {
+    **{path: action.handlers() for path, action in ACTIONS.items()},
+    "/package/losses": Handlers(read=losses.of_package),
+    "/feature/losses": Handlers(read=losses.of_feature),
+}

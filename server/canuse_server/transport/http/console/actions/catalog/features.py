@@ -5,7 +5,7 @@ from typing import Final
 from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api.errors import ApiError, ErrorReason
 from canuse_server.transport.http.console.actions.action import Action
-from canuse_server.transport.http.console.actions.catalog.dry_run import dry_run
+from canuse_server.transport.http.console.actions.catalog.dry_run import NAMED, archiving, dry_run
 from canuse_server.transport.http.console.actions.choices import enum_options
 from canuse_server.transport.http.console.actions.form import Field, Form
 from canuse_server.transport.http.console.actions.metadata import metadata_field, read_metadata
@@ -127,10 +127,7 @@ async def _archive_form(visit: Visit) -> Form:
     feature = await _get(visit, visit.query("id"))
 
     async def found() -> dict[str, object]:
-        archived = pb.Feature()
-        archived.CopyFrom(feature)
-        archived.archived = True
-        return {"found": await dry_run(visit, pb.ApplyCatalogRequest(features=[archived]))}
+        return {"found": await dry_run(visit, archiving(feature), named=NAMED)}
 
     return Form(
         title="Archive a feature",
@@ -141,7 +138,7 @@ async def _archive_form(visit: Visit) -> Form:
         back=address("/feature", id=feature.id),
         is_dangerous=True,
         template="actions/dry_run.html",
-        values={"is_at_once": True, "rows": []},
+        values={"is_at_once": True, "rows": [], "all_losses": address("/feature/losses", id=feature.id)},
         more=found,
     )
 

@@ -5,7 +5,7 @@ from typing import Final
 from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api.errors import ApiError, ErrorReason
 from canuse_server.transport.http.console.actions.action import Action
-from canuse_server.transport.http.console.actions.catalog.dry_run import dry_run
+from canuse_server.transport.http.console.actions.catalog.dry_run import NAMED, dry_run, publishing
 from canuse_server.transport.http.console.actions.catalog.entries import entry_rows, has_more, read_entries
 from canuse_server.transport.http.console.actions.choices import enum_options, features
 from canuse_server.transport.http.console.actions.form import Field, Form
@@ -126,27 +126,24 @@ async def _publish_form(visit: Visit) -> Form:
     package = await _get(visit, visit.query("id"))
 
     async def found() -> dict[str, object]:
-        published = pb.Package()
-        published.CopyFrom(package)
-        # An archived package has nothing to publish.
-        if package.status == pb.PACKAGE_STATUS_DRAFT:
-            published.status = pb.PACKAGE_STATUS_PUBLISHED
-        return {
-            "found": await dry_run(visit, pb.ApplyCatalogRequest(packages=[published])),
-            "rows": await _differences(visit, package),
-        }
+        losses = await dry_run(visit, publishing(package), named=NAMED)
+        return {"found": losses, "rows": await _differences(visit, package)}
 
     return Form(
         title="Publish a package",
         subject=package.id,
         says=[
             f"New subscriptions get version {package.version}, and it never changes again.",
-            "Existing subscriptions keep their version until they are moved: that is a step of its own.",
+            "Publishing takes nothing from anybody: existing subscriptions keep their version until they are moved.",
         ],
         button=f"Publish version {package.version}",
         back=address("/package", id=package.id),
         template="actions/dry_run.html",
-        values={"is_at_once": False, "before": package.published_version},
+        values={
+            "is_at_once": False,
+            "before": package.published_version,
+            "all_losses": address("/package/losses", id=package.id),
+        },
         more=found,
         replaces=_published_content(package),
     )
