@@ -239,10 +239,14 @@ def test_a_store_that_confirms_what_is_not_on_its_disk_is_not_believed(deploymen
         user_id, feature_id = subscriber(client, None)
         deployment.admin.config_set("appendfsync", "everysec")
         for call in (lambda: client.use_feature(user_id, feature_id), lambda: client.update_user(user_id, name="name")):
-            with pytest.raises(OutcomeUnknown):
+            # It was said only that the write was not confirmed, and nobody could tell what to do.
+            with pytest.raises(OutcomeUnknown, match="needs the store's appendfsync to be always, and it is everysec"):
                 call()
         deployment.admin.config_set("appendfsync", "always")
         assert client.use_feature(user_id, feature_id).consumption.used == 2
+        deployment.admin.config_set("appendonly", "no")
+        with pytest.raises(OutcomeUnknown, match="needs an append-only file, and the store has none"):
+            client.use_feature(user_id, feature_id)
 
 
 def test_a_level_that_there_is_not_is_named(deployment: Deployment) -> None:

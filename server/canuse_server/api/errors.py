@@ -9,7 +9,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
-from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
+from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError, UnmetDurabilityError
 
 DOMAIN: Final = "canuse"
 # Errors are sent in headers. Clients accept about 8 KiB of headers in all, so a larger error would not arrive.
@@ -259,6 +259,9 @@ def total_out_of_range(user_id: str, feature_ids: Sequence[str]) -> ApiError:
 
 def store_error(error: StoreUnavailableError | OutcomeUnknownError) -> ApiError:
     """Return the error for a failure of the store. It does not contain the store's own message."""
+    if isinstance(error, UnmetDurabilityError):
+        text = f"the store did not confirm the write; it may have been made: {error}"
+        return ApiError(ErrorReason.OUTCOME_UNKNOWN, text)
     if isinstance(error, OutcomeUnknownError):
         text = "the store did not confirm the write; it may have been made; retry with the same event_id"
         return ApiError(ErrorReason.OUTCOME_UNKNOWN, text)

@@ -17,6 +17,10 @@ class OutcomeUnknownError(StoreError):
     """The connection broke or timed out after a write was sent: it may or may not have been made."""
 
 
+class UnmetDurabilityError(OutcomeUnknownError):
+    """The write was sent, but the store is not set up for the durability that it needs. Callers get the message."""
+
+
 class ConflictError(StoreError):
     """The data to replace has changed since it was read. Read it again and retry."""
 

@@ -121,6 +121,8 @@ async def _persistence(store: Store, infos: Sequence[Mapping[str, str]], promise
             if info.get(name, "ok") != "ok":
                 return problem("persistence", f"{name} is {info[name]}: the last write failed; is the disk full?")
     sound = f"append-only file, appendfsync {appendfsync or 'not known'}"
+    if appendfsync not in (None, "always"):
+        sound += ": a call that requests durability fsync ends with OUTCOME_UNKNOWN, as that needs always"
     return await _of("persistence", (persistence_risks(info, appendfsync) for info in infos), sound)
 
 

@@ -11,6 +11,7 @@ from typing import Final
 import hiredis
 
 from canuse_server.domain.durability import Durability
+from canuse_server.store.errors import OutcomeUnknownError, UnmetDurabilityError
 from canuse_server.store.keys import confirmation_marker
 from canuse_server.store.redis.replies import is_redirect, pack
 
@@ -20,7 +21,7 @@ APPENDFSYNC: Final = ("CONFIG", "GET", "appendfsync")
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """The commands after a batch of writes that make the store confirm all of them. See `problem`."""
+    """The commands after a batch of writes that make the store confirm all of them. See `error`."""
 
     packed: bytes
     replies: int
@@ -33,18 +34,20 @@ class Confirmation:
         """Whether the slot of the marker has moved to another node: retry with a key that is still on this one."""
         return is_redirect(replies[0])
 
-    def problem(self, replies: list[object]) -> str | None:
+    def error(self, replies: list[object]) -> OutcomeUnknownError | None:
         """Return why the writes are not confirmed according to the replies, or None if they are."""
         if isinstance(replies[0], hiredis.ReplyError):
-            return f"the store could not confirm the writes: {replies[0]}"
+            return OutcomeUnknownError(f"the store could not confirm the writes: {replies[0]}")
+        if self.on_disk and (unmet := disk_problem(*replies[-2:])):
+            return UnmetDurabilityError(unmet)
         for reply, required in zip(replies[1:], self.required, strict=False):
             # WAITAOF returns two counts, of the server's own file and of those of replicas; WAIT that of replicas.
             count = reply[0] if isinstance(reply, list) else reply
             if isinstance(count, hiredis.ReplyError):
-                return f"the store could not confirm the writes: {count}"
+                return OutcomeUnknownError(f"the store could not confirm the writes: {count}")
             if not isinstance(count, int) or count < required:
-                return f"the store did not confirm the writes in time: {count!r} of {required}"
-        return disk_problem(replies[-1]) if self.on_disk else None
+                return OutcomeUnknownError(f"the store did not confirm the writes in time: {count!r} of {required}")
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,18 @@ class Promise:
         return Confirmation(b"".join(map(pack, commands)), len(commands), tuple(required), on_disk)
 
 
-def disk_problem(reply: object) -> str | None:
-    """Return why a store does not wait for its disk, by its reply to APPENDFSYNC, or None if it does.
+def disk_problem(waited: object, appendfsync: object) -> str | None:
+    """Return why a store does not wait for its disk, by its replies to WAITAOF and APPENDFSYNC, or None if it does.
 
     Valkey (up to 9.1 at least) and some versions of Redis 7 answer WAITAOF at once if `appendfsync` is not `always`,
     although nothing has reached the disk yet (redis/redis#13793). A store that refuses CONFIG has to be trusted.
     """
-    if isinstance(reply, list) and len(reply) == 2 and reply[1] != b"always":
-        return f"the store's appendfsync is {reply[1].decode()}, so it confirms writes that are not on disk yet"
+    if isinstance(waited, hiredis.ReplyError) and "appendonly" in str(waited):
+        return "durability fsync needs an append-only file, and the store has none: set its appendonly to yes"
+    if isinstance(appendfsync, list) and len(appendfsync) == 2 and appendfsync[1] != b"always":
+        current = appendfsync[1].decode()
+        return (
+            f"durability fsync needs the store's appendfsync to be always, and it is {current}; "
+            "for the embedded Valkey it is the setting fsync"
+        )
     return None

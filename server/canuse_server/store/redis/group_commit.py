@@ -83,8 +83,7 @@ class GroupCommit:
             tags = dict.fromkeys(tag for write in group for tag in write.tags)
             confirmed, error = await self._confirm_by_another_key(tags)
             replies[count:] = confirmed or replies[count:]
-        if error is None and (problem := confirmation.problem(replies[count:])):
-            error = OutcomeUnknownError(problem)
+        error = error or confirmation.error(replies[count:])
         start = 0
         for write in group:
             if not write.future.done():

@@ -14,7 +14,7 @@ from hiredis import ReplyError
 
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.errors import ApiError
-from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
+from canuse_server.store.errors import StoreUnavailableError
 from canuse_server.store.keys import bucket_of, bucket_tag
 from canuse_server.store.redis.blocking_connection import BlockingConnection
 from canuse_server.store.redis.client import Store
@@ -157,8 +157,7 @@ class DurableWriter(threading.Thread):
             connection.retire()
         self._completer.note_round_trips(calls, connection.deadline - self._timeout_seconds)
         self._release(calls)
-        problem = confirmation.problem(confirmed)
-        unconfirmed = OutcomeUnknownError(problem) if problem else None
+        unconfirmed = confirmation.error(confirmed)
         for call, reply in zip(calls, replies, strict=False):
             self._completer.respond(call, reply, 0, unconfirmed)
 
