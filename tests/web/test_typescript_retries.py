@@ -81,11 +81,11 @@ class TestRetries:
     async def test_a_recording_call_is_repeated_with_its_event_id(
         self, scripted: Caller, server: ScriptedServer
     ) -> None:
-        for call in (["useFeature"], ["createUsageEvent"], ["reserve", 1]):
+        for name, *others in (("useFeature",), ("createUsageEvent",), ("reserve", 1)):
             server.requests.clear()
-            method = {"useFeature": "UseFeature", "createUsageEvent": "CreateUsageEvent", "reserve": "Reserve"}[call[0]]
+            method = {"useFeature": "UseFeature", "createUsageEvent": "CreateUsageEvent", "reserve": "Reserve"}[name]
             server.fail(method, LOST, OUTCOME_UNKNOWN, CANCELLED, SHUTTING_DOWN)
-            await scripted.value(call[0], "u", "f", *call[1:])
+            await scripted.value(name, "u", "f", *others)
             assert len(server.requests) == 5
             assert len({request.event_id for request in server.requests}) == 1
             assert len(server.requests[0].event_id) == 32
