@@ -10,7 +10,7 @@ Guards, with what fails without them:
 - `raise_nofile_limit` in `app/rlimits.py`: with the low limit of open files that many systems start with, idle
   connections keep everybody out.
 - `connection_pool_per_downstream_connection` in `deploy/envoy/tls.yaml`: calls are UNAVAILABLE then.
-- `GC_THRESHOLD_GRPCIO` in `app/interpreter.py`, by the figures: the metadata of thousands of calls stays in memory.
+- `GC_THRESHOLDS_GRPCIO` in `app/interpreter.py`, by the figures: the metadata of thousands of calls stays in memory.
 - `PageScheduler` in `runtime/fairness.py`, by the figures: calls wait for the pages of clients that request many.
 - `BURST_BYTES` in `transport/reflection.py`: the front buffers hundreds of MiB for clients that do not read.
 - `_refuse` there, in a long soak: with `abort` Python keeps 20 MiB of each such attack until a full collection.

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,7 +18,7 @@ async def served_in_process(
 ) -> AsyncIterator[Ready]:
     """Serve on the event loop of the test, with more settings."""
     stop, ready = asyncio.Event(), asyncio.Queue[Ready]()
-    threshold = gc.get_threshold()
+    threshold, switch_seconds = gc.get_threshold(), sys.getswitchinterval()
     given = {"redis_url": url, "transport": transport, "listen": "127.0.0.1:0", "store_timeout_seconds": 20, **more}
     serving = serve_in_process(Settings.load(None, given), ready.put_nowait, stop, observer=observer)
     task = asyncio.create_task(serving)
@@ -27,4 +28,5 @@ async def served_in_process(
         stop.set()
         await task
         gc.set_threshold(*threshold)
+        sys.setswitchinterval(switch_seconds)
         gc.unfreeze()
