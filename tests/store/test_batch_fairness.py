@@ -2,8 +2,12 @@
 
 import asyncio
 
+import pytest
+from google.rpc.status_pb2 import Status
+
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api.environment import Environment
+from canuse_server.api.errors import ApiError
 from canuse_server.api.hotpath.batch.execution import BATCH_METHODS, answer_batch
 
 
@@ -19,4 +23,23 @@ async def test_others_go_on_while_a_batch_is_worked_on(env: Environment) -> None
         others += 1
         await asyncio.sleep(0)
     assert len(pb.BatchCreateUsageEventsResponse.FromString(await answering).results) == 1000
-    assert others > 5
+    assert others > 40
+
+
+async def test_an_error_that_calls_share_is_written_once(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a thousand checks of a feature that does not exist, to write it took half of the time."""
+    [method] = (each for each in BATCH_METHODS if each.request is pb.BatchCanUseRequest)
+    requests = [pb.CanUseRequest(user_id=f"u{number}", feature_id="none") for number in range(100)]
+    written = 0
+
+    def status(error: ApiError) -> Status:
+        nonlocal written
+        written += 1
+        return usual(error)
+
+    usual = ApiError.status
+    monkeypatch.setattr(ApiError, "status", status)
+    answer = await answer_batch(method, pb.BatchCanUseRequest(requests=requests).SerializeToString(), env)
+    results = pb.BatchCanUseResponse.FromString(answer).results
+    assert {result.status.message for result in results} == {"feature 'none' does not exist"}
+    assert (len(results), written) == (100, 1)

@@ -97,11 +97,15 @@ async def answer_batch(method: BatchMethod, payload: bytes, env: Environment) ->
     except DecodeError:
         raise malformed(name) from None
     results = []
+    failures: dict[ApiError, bytes] = {}
     for place, answer in enumerate(answers):
         if isinstance(answer, bytes):
             results.append(_response_head(len(answer)) + answer)
         else:
-            results.append(_field(_RESULTS, _field(_STATUS, answer.status().SerializeToString())))
+            # Calls with the same reason, such as an unknown feature, share their error.
+            if answer not in failures:
+                failures[answer] = _field(_RESULTS, _field(_STATUS, answer.status().SerializeToString()))
+            results.append(failures[answer])
         if not place % _CALLS_BETWEEN_PAUSES:
             await share.pause_if_due()
     if method.hot.writes:
