@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +12,11 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from canuse_server.api.admission import AdmissionLimit
+from canuse_server.runtime import thread_pauses
 from canuse_server.transport import ops
 from canuse_server.transport.http import app
 from canuse_server.transport.http.calls import in_worker
+from support.load import MAX_WAIT_SECONDS
 
 
 async def test_long_work_is_done_in_one_thread() -> None:
@@ -21,6 +24,27 @@ async def test_long_work_is_done_in_one_thread() -> None:
     threads = set(await asyncio.gather(*(in_worker(threading.get_ident) for _ in range(20))))
     assert len(threads) == 1
     assert threads != {threading.get_ident()}
+
+
+async def test_long_work_pauses_while_others_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[int] = []
+
+    def sleep(_seconds: float) -> None:
+        pauses.append(threading.get_ident())
+
+    monkeypatch.setattr(thread_pauses, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    monkeypatch.setattr(thread_pauses.CALLS, "last_at", time.monotonic() + 3600)
+    thread_pauses.pause_if_due()
+    await in_worker(wait_for_a_pause, pauses)
+    assert pauses != []
+    assert threading.get_ident() not in pauses
+
+
+def wait_for_a_pause(pauses: list[int]) -> None:
+    """Work until there has been a pause."""
+    until = time.monotonic() + MAX_WAIT_SECONDS
+    while not pauses and time.monotonic() < until:
+        thread_pauses.pause_if_due()
 
 
 async def broken(_scope: Scope, _receive: Receive, _send: Send) -> None:

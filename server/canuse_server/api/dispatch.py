@@ -31,6 +31,7 @@ from canuse_server.domain.principal import Principal
 from canuse_server.runtime.call_state import Author, CallState, ChangeLog, begin_call
 from canuse_server.runtime.deadline import StoreDeadline
 from canuse_server.runtime.round_trips import RoundTrips
+from canuse_server.runtime.thread_pauses import CALLS
 
 _NOT_OBSERVED: Final = nullcontext()
 
@@ -235,7 +236,8 @@ class Dispatcher:
             raise to_api_error(context.path, error) from error
 
     def _begin(self, context: CallContext, *, sliding: bool) -> None:
-        """Set the state of a call. Its store deadline starts at its arrival, not when the event loop gets to it."""
+        """Begin a call. Its store deadline starts at its arrival, not when the event loop gets to it."""
+        CALLS.last_at = context.arrived_at
         store, method = context.env.store, method_at(context.path)
         seconds = store.call_seconds(context.durability) if method.writes else store.timeout_seconds
         deadline = StoreDeadline(seconds, sliding=sliding, since=context.arrived_at)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from canuse_server.api.context import CallContext
 from canuse_server.api.metadata import Metadata
+from canuse_server.runtime import thread_pauses
 from canuse_server.transport.http.errors import COMPRESSED, UNSUPPORTED_MEDIA_TYPE, FormError
 
 DEFAULT_TIMEOUT_SECONDS: Final = 30.0
@@ -18,7 +19,7 @@ DEFAULT_TIMEOUT_SECONDS: Final = 30.0
 OFF_LOOP_BYTES: Final = 16 << 10
 """Minimum size of a message that is converted in another thread, so that other calls do not wait for it."""
 UNCOMPRESSED: Final = (None, "", "identity")
-_WORKER: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="http-worker")
+_WORKER: Final = ThreadPoolExecutor(1, "http-worker", initializer=thread_pauses.enable)
 _Result = TypeVar("_Result")
 
 
@@ -57,6 +58,7 @@ async def convert(function: Callable[[bytes], _Result], message: bytes) -> _Resu
 async def in_worker(function: Callable[..., _Result], *arguments: object) -> _Result:
     """Return the result of a function, which runs in the one thread for long work of all doors.
 
-    Several threads would take Python's global lock from the event loop and the batch lane in turns.
+    Several threads would take Python's global lock from the event loop and the batch lane in turns. This one pauses
+    where the function calls `pause_if_due`.
     """
     return await asyncio.get_running_loop().run_in_executor(_WORKER, partial(function, *arguments))

@@ -14,6 +14,7 @@ from pygrpc_native import EVENT_CALL, EVENT_CANCEL, NativeGrpcFront
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.errors import ApiError
 from canuse_server.api.metadata import check_metadata
+from canuse_server.runtime.thread_pauses import CALLS
 from canuse_server.transport.native.responder import Responder
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class CallQueue(threading.Thread):
         # Calls that had already arrived may have done so at any time since the previous ones were received.
         arrived_at = self._received_at or called_at if now - called_at < IMMEDIATE_SECONDS else called_at
         self._received_at = now
+        if events:
+            CALLS.last_at = now
         return Received(events, arrived_at)
 
     def _take_queued(self, max_calls: int) -> Received | None:

@@ -1,7 +1,7 @@
 """Messages as JSON, by protobuf's rules for that; what is wrong with a request is said by the path of its field.
 
-The library reads and writes the messages. It says only of the first mistake where it is, in words of Python, so a
-request is looked through before it is read.
+The library reads and writes the messages, long lists item by item, with pauses. It says only of the first mistake where
+it is, in words of Python, so a request is looked through before it is read.
 """
 
 import math
@@ -13,10 +13,12 @@ from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from canuse_server.api.bounds import is_map, max_items
 from canuse_server.api.validation import Violations
+from canuse_server.runtime.thread_pauses import pause_if_due
 from canuse_server.transport.http.json_in_steps import LARGE, dumps
 from canuse_server.transport.http.json_object import (
     MAX_VALUES,
@@ -33,6 +35,8 @@ MANY: Final = 2
 take long to read."""
 SPARE_VALUES: Final = 100
 """How many values beyond that a request may have, so that fields it does not have are named."""
+STEP: Final = 8
+"""Number of items of a list that are read at once."""
 _INTEGERS: Final[Mapping[int, tuple[int, int]]] = {
     FieldDescriptor.CPPTYPE_INT32: (-(1 << 31), (1 << 31) - 1),
     FieldDescriptor.CPPTYPE_INT64: (-(1 << 63), (1 << 63) - 1),
@@ -66,16 +70,44 @@ class JsonCodec:
             found.add(field, text)
         found.check()
         try:
-            return ParseDict(fields, GetMessageClass(self._request)()).SerializeToString()
+            return _serialized(fields, self._request)
         except (ParseError, ValueError, TypeError):
             raise malformed(self._form, "something else") from None
 
     def encode(self, answer: bytes) -> bytes:
         """Return an answer as JSON. Fields that can't be absent are there also where they are false, 0 or empty."""
-        message = self._answer.FromString(answer)
-        return dumps(
-            MessageToDict(message, always_print_fields_with_no_presence=True), large=len(answer) >= LARGE
-        ).encode()
+        return dumps(_as_dict(self._answer.FromString(answer)), large=len(answer) >= LARGE).encode()
+
+
+def _serialized(fields: dict[str, Any], message: Descriptor) -> bytes:
+    """Return an object without violations in protobuf's wire format, in which messages are merged by joining them."""
+    known, kind = _fields(message), GetMessageClass(message)
+    lists = {name: value for name, value in fields.items() if known[name].is_repeated and isinstance(value, list)}
+    short = {name: value for name, value in fields.items() if name not in lists}
+    parts = [ParseDict(short, kind()).SerializeToString()]
+    for name, items in lists.items():
+        for first in range(0, len(items), STEP):
+            parts.append(ParseDict({name: items[first : first + STEP]}, kind()).SerializeToString())
+            pause_if_due()
+    return b"".join(parts)
+
+
+def _as_dict(message: Message) -> dict[str, Any]:
+    """Return a message as an object. Fields that can't be absent are there also where they are false, 0 or empty."""
+    lists = [
+        (field, items)
+        for field, items in message.ListFields()
+        if field.is_repeated and field.message_type is not None and not is_map(field)
+    ]
+    written = {field.json_name: list(map(_item_as_dict, items)) for field, items in lists}
+    for field, _ in lists:
+        message.ClearField(field.name)
+    return {**MessageToDict(message, always_print_fields_with_no_presence=True), **written}
+
+
+def _item_as_dict(item: Message) -> Any:
+    pause_if_due()
+    return MessageToDict(item, always_print_fields_with_no_presence=True)
 
 
 def _violations(fields: dict[str, Any], message: Descriptor, prefix: str) -> Iterator[tuple[str, str]]:
@@ -137,6 +169,7 @@ def _violations_of_many(value: Any, field: FieldDescriptor, path: str) -> Iterat
 
 def _violations_of_one(value: Any, field: FieldDescriptor, path: str) -> Iterator[tuple[str, str]]:
     message = field.message_type
+    pause_if_due()
     if message is None:
         if problem := _problem(value, field):
             yield path, problem
