@@ -124,6 +124,14 @@ class Settings(BaseSettings):
     audit_max_age_days: Annotated[int, Field(ge=1, le=3650)] = Field(
         90, description="Number of days that entries of the audit log are kept."
     )
+    trim_interval_seconds: Annotated[float, Field(ge=0, le=DAY_SECONDS)] = Field(
+        3600.0,
+        description="Time from the end of a trimming pass, which removes what is too old of users for whom no call "
+        "comes, to the next one. 0: no passes.",
+    )
+    trim_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.01, description="Maximum share of the store's time that a trimming pass takes."
+    )
     max_calls_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         8192, description="Maximum number of calls in flight in each process. Further calls are refused at once."
     )

@@ -59,7 +59,7 @@ def test_a_sound_store_has_no_problem_and_is_left_as_it_is(valkey: RedisServer, 
     assert {line[1] for line in lines if line[0] != "ok"} <= {"connection", "clock"}, outcome.stdout
     found = doctor("--redis-url", valkey.url)
     checks = ("connection", "version", "schema", "rights", "scripts", "persistence", "eviction", "replicas", "clock")
-    assert (*found,) == (*checks, "clients", "compact forms", "memory")
+    assert (*found,) == (*checks, "clients", "compact forms", "trimming", "memory")
     assert "1 users and 1 events in the ledger" in found["memory"][1]
 
 

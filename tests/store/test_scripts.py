@@ -39,6 +39,9 @@ from canuse_server.store.scripts.loader import (
     SETTLE,
     SWEEP_LEASES,
     TOKEN_GENERATION,
+    TRIM_LEDGER,
+    TRIM_PAST_PERIODS,
+    TRIM_TURN,
     Script,
 )
 from support.database import HOUR_MS, KEYS, RETENTION, Database, digest, pack_counter, pack_grants, packed_event
@@ -75,6 +78,9 @@ ARITY: Final = {
     APPLY_CATALOG: (8, 8),
     ADVANCE_CLOCK: (2, 5),
     TOKEN_GENERATION: (2, 4),
+    TRIM_LEDGER: (1, 3),
+    TRIM_PAST_PERIODS: (1, 4),
+    TRIM_TURN: (2, 3),
 }
 """The exact or minimum number of keys and arguments of each script."""
 NOTHING: Final[Mapping[str, Any]] = {}

@@ -54,6 +54,8 @@ class Canuse:
             "CANUSE_LISTEN": "127.0.0.1:0",
             "CANUSE_DATA_DIR": str(folder / "data"),
             "CANUSE_STORE_TIMEOUT_SECONDS": str(STORE_TIMEOUT_SECONDS),
+            # Tests compare what is stored; those of trimming turn it on.
+            "CANUSE_TRIM_INTERVAL_SECONDS": "0",
             **(env or {}),
         }
         self.address = self.http_url = self.ops_url = self.ready_line = ""

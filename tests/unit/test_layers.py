@@ -32,6 +32,7 @@ STORE_LAYERS: Final = (
     "scripts",
     "redis",
     "repositories",
+    "trimming",
     "preflight",
     "embedded",
     "backup",

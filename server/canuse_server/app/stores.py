@@ -16,6 +16,7 @@ from canuse_server.store.redis.durability import Promise
 from canuse_server.store.repositories.audit.writing import AuditWriter
 from canuse_server.store.repositories.manual_clock import ManualClock
 from canuse_server.store.repositories.usage_commands import Retention
+from canuse_server.store.trimming.trimmer import Pace, Trimmer
 
 
 def environments_of(settings: Settings, endpoint: StoreAddress, stack: AsyncExitStack) -> Environments:
@@ -30,6 +31,12 @@ def environments_of(settings: Settings, endpoint: StoreAddress, stack: AsyncExit
         _rate_limits(settings, *reversed(domains)),
         lambda: LastKnown(settings.last_known_max_age_seconds, settings.last_known_entries),
     )
+
+
+def trimmer_of(settings: Settings, environments: Environments) -> Trimmer:
+    """Return what trims the store in the background."""
+    live = environments.live
+    return Trimmer(live.store, live.retention, Pace(settings.trim_interval_seconds, settings.trim_share))
 
 
 def manual_clock(environments: Environments) -> ManualClock:

@@ -19,7 +19,7 @@ from canuse_server.app.operations.metrics import process_metrics
 from canuse_server.app.ready import Ready
 from canuse_server.app.servicers import all_handlers, store_servicer
 from canuse_server.app.startup import prepare_store
-from canuse_server.app.stores import environments_of, manual_clock, open_store, prepare
+from canuse_server.app.stores import environments_of, manual_clock, open_store, prepare, trimmer_of
 from canuse_server.app.workers.serving import serve_with_workers
 from canuse_server.auth.access import Access, is_loopback
 from canuse_server.runtime import background
@@ -80,7 +80,8 @@ async def serve_in_process(
         health = Health(handlers.services())
         await health.set_ready(False)
         admission = AdmissionLimit(settings.max_calls_in_flight, settings.max_waiting_bytes)
-        metrics = process_metrics(settings, environments, admission, health, is_worker=reports is not None)
+        trimmer = trimmer_of(settings, environments)
+        metrics = process_metrics(settings, environments, admission, health, trimmer, is_worker=reports is not None)
         grpc_calls = None if metrics is None else metrics.grpc_calls
         logs = access_logs(settings, access.authorizer, stack)
         deadline = Deadline(settings.grace_seconds)
@@ -126,9 +127,8 @@ async def serve_in_process(
         answer = partial(public_port.answer, server, front, http, stack, deadline)
         await prepare_store(environments, ready_store, access, first=not share_port, answer=answer)
         counting = () if metrics is None else metrics.background()
-        coroutines = (*_keep_fresh(environments, access, health), *counting)
-        tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-        stack.push_async_callback(background.cancel_all, tasks)
+        background_work = (*_keep_fresh(environments, access, health), *counting, trimmer.run())
+        stack.push_async_callback(background.cancel_all, [asyncio.create_task(work) for work in background_work])
         await health.set_ready(True)
         interpreter.tune(transport)
         url = None if http is None else http.address

@@ -20,6 +20,8 @@ from canuse_server.metrics.census import Census
 from canuse_server.metrics.decisions import DecisionMetrics
 from canuse_server.runtime.counters import Histogram, ThreadHistograms
 from canuse_server.store.redis import stats
+from canuse_server.store.trimming.slices import DATA
+from canuse_server.store.trimming.trimmer import Trimmer
 
 MAX_SILENCE_SECONDS: Final = 5.0
 """Time without an answer after which the store counts as unavailable."""
@@ -42,6 +44,7 @@ class Sources:
     http_connections: Callable[[], int] | None = None
     decisions: DecisionMetrics | None = None
     census: Census | None = None
+    trimmer: Trimmer | None = None
     now: Callable[[], float] = field(default=time.monotonic)
 
 
@@ -57,6 +60,8 @@ class Collector(PrometheusCollector):
         if self._sources.decisions is not None:
             yield from self._sources.decisions.collect()
         yield from self._store()
+        if self._sources.trimmer is not None and self._sources.trimmer.is_on:
+            yield from self._trimming(self._sources.trimmer)
         yield from self._catalog()
         if self._sources.http_connections is not None:
             yield gauge(d.HTTP_CONNECTIONS, {(): self._sources.http_connections()})
@@ -98,6 +103,16 @@ class Collector(PrometheusCollector):
         """Return the time since the store last answered, which is asked for its catalogue each second."""
         now = self._sources.now()
         return min((now - env.cache.refreshed_at for env in self._sources.environments), default=0.0)
+
+    @staticmethod
+    def _trimming(trimmer: Trimmer) -> Iterator[Any]:
+        trimmed = CounterMetricFamily(d.TRIMMED.name, d.TRIMMED.meaning, labels=d.TRIMMED.labels)
+        for data in DATA:
+            trimmed.add_metric((data,), trimmer.slices.trimmed[data])
+        yield trimmed
+        yield gauge(d.TRIM_AGE, {(): trimmer.age_seconds()})
+        if trimmer.last_pass_seconds is not None:
+            yield gauge(d.TRIM_PASS, {(): trimmer.last_pass_seconds})
 
     def _catalog(self) -> Iterator[Any]:
         caches = {(env.environment,): env.cache for env in self._sources.environments}

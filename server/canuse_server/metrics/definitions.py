@@ -105,6 +105,31 @@ LEDGER_EVENTS: Final = Metric(
 USERS: Final = Metric(
     "canuse_users", "gauge", ("environment",), "Users, counted once a minute.", "For planning memory.", "max"
 )
+TRIMMED: Final = Metric(
+    "canuse_trimmed",
+    "counter",
+    ("data",),
+    "What this server has trimmed: usage `events` that were too old, `leases` that had expired, and features with "
+    "`past_periods` that were too old or became sums of days. What calls trim is not counted.",
+    "For information.",
+)
+TRIM_AGE: Final = Metric(
+    "canuse_trim_age_seconds",
+    "gauge",
+    (),
+    "Time since a trimming pass of any server ended, or since the server started if none has. Absent if there are no "
+    "passes.",
+    "Above 172800 (two days): what is too old of idle users stays in the store.",
+    "max",
+)
+TRIM_PASS: Final = Metric(
+    "canuse_trim_pass_seconds",
+    "gauge",
+    (),
+    "How long the last trimming pass took, of any server.",
+    "Many hours: raise `trim_share`.",
+    "max",
+)
 CATALOG_VERSION: Final = Metric(
     "canuse_catalog_version",
     "gauge",
@@ -147,5 +172,6 @@ WORKERS: Final = Metric(
 METRICS: Final = (
     *(CALLS, CALL_SECONDS, CALLS_IN_FLIGHT, WAITING_BYTES, DECISIONS, WITHOUT_STORE, BATCH_CALLS),
     *(STORE_UP, ROUND_TRIP, STORE_EVENTS, LEDGER_EVENTS, USERS),
+    *(TRIMMED, TRIM_AGE, TRIM_PASS),
     *(CATALOG_VERSION, CATALOG_AGE, HTTP_CONNECTIONS, BUILD, WORKERS),
 )

@@ -9,6 +9,7 @@ from canuse_server.api.environment import Environments
 from canuse_server.app.operations.health import Health
 from canuse_server.app.ports import leave_out
 from canuse_server.settings import Settings
+from canuse_server.store.trimming.trimmer import Trimmer
 
 if TYPE_CHECKING:
     from canuse_server.app.operations.process_metrics import ProcessMetrics
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
 
 
 def process_metrics(
-    settings: Settings, environments: Environments, admission: AdmissionLimit, health: Health, *, is_worker: bool
+    settings: Settings,
+    environments: Environments,
+    admission: AdmissionLimit,
+    health: Health,
+    trimmer: Trimmer,
+    *,
+    is_worker: bool,
 ) -> "ProcessMetrics | None":
     """Return the metrics of this process, or None if nobody reads them or their package is not installed."""
     if not settings.ops_listen and not is_worker:
@@ -26,11 +33,11 @@ def process_metrics(
     except ModuleNotFoundError as error:
         _leave_out_ops(settings, error)
         return None
-    return ProcessMetrics(settings, environments, admission, health, is_worker=is_worker)
+    return ProcessMetrics(settings, environments, admission, health, trimmer, is_worker=is_worker)
 
 
 async def open_port_with_workers(
-    settings: Settings, environments: Environments, workers: "Workers", stack: AsyncExitStack
+    settings: Settings, environments: Environments, workers: "Workers", trimmer: Trimmer, stack: AsyncExitStack
 ) -> str | None:
     """Open the port for operations of a server with workers, if there is to be one; return its URL."""
     if not settings.ops_listen:
@@ -40,7 +47,7 @@ async def open_port_with_workers(
     except ModuleNotFoundError as error:
         _leave_out_ops(settings, error)
         return None
-    return await totals.open_port(settings, environments, workers, stack)
+    return await totals.open_port(settings, environments, workers, trimmer, stack)
 
 
 def _leave_out_ops(settings: Settings, error: ModuleNotFoundError) -> None:

@@ -16,6 +16,7 @@ from canuse_server.metrics.census import Census
 from canuse_server.metrics.collector import Sources, exposition
 from canuse_server.metrics.decisions import DecisionMetrics
 from canuse_server.settings import Settings
+from canuse_server.store.trimming.trimmer import Trimmer
 from canuse_server.transport.shutdown import Deadline
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class ProcessMetrics:
         environments: Environments,
         admission: AdmissionLimit,
         health: Health,
+        trimmer: Trimmer,
         *,
         is_worker: bool,
     ) -> None:
@@ -45,6 +47,7 @@ class ProcessMetrics:
             grpc_calls=self.grpc_calls,
             http_calls=self.http_calls,
             admission=admission,
+            trimmer=trimmer,
             decisions=DecisionMetrics(None if is_worker else settings.metrics_features),
         )
 

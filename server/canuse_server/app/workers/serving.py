@@ -11,7 +11,7 @@ from canuse_server.app.operations import metrics
 from canuse_server.app.ports import ListenError
 from canuse_server.app.ready import Ready
 from canuse_server.app.startup import prepare_store
-from canuse_server.app.stores import environments_of, open_store, prepare
+from canuse_server.app.stores import environments_of, open_store, prepare, trimmer_of
 from canuse_server.app.workers.supervisor import ReservedPort, Workers
 from canuse_server.auth.access import Access
 from canuse_server.runtime import background
@@ -36,6 +36,7 @@ async def serve_with_workers(settings: Settings, on_ready: Callable[[Ready], Non
             raise ListenError(f"can't listen on {settings.listen}: {error}") from error
         stack.callback(port.close)
         update = {"listen": port.address, "redis_url": endpoint.url, "workers": 1, "demo": False}
+        update["trim_interval_seconds"] = 0.0  # This process trims for all workers.
         http = http_port.keep_port(settings)
         if http is not None:
             stack.callback(http.close)
@@ -44,14 +45,16 @@ async def serve_with_workers(settings: Settings, on_ready: Callable[[Ready], Non
         workers = Workers(
             settings.model_copy(update=update), settings.workers, lambda: access.authorizer.keys_seen, reports
         )
-        ops = await metrics.open_port_with_workers(settings, environments, workers, stack)
+        trimmer = trimmer_of(settings, environments)
+        ops = await metrics.open_port_with_workers(settings, environments, workers, trimmer, stack)
         stack.push_async_callback(workers.stop)
         starting = asyncio.create_task(workers.start())
         stack.callback(starting.cancel)
         # The workers wait for the store as well; this process reports its problems, once.
         await prepare_store(environments, partial(prepare, settings, environments, None), access, first=True)
         # So that a worker that starts later learns of keys that are gone by then.
-        tasks = [asyncio.create_task(coroutine) for coroutine in access.key_cache.keep_fresh()]
+        coroutines = (*access.key_cache.keep_fresh(), trimmer.run())
+        tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
         stack.push_async_callback(background.cancel_all, tasks)
         transport = await starting
         scheme = "http" if settings.tls_certificate is None else "https"

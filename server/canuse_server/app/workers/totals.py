@@ -12,11 +12,12 @@ from canuse_server.metrics.collector import Sources, exposition
 from canuse_server.metrics.merge import WorkerMetrics
 from canuse_server.runtime import background
 from canuse_server.settings import Settings
+from canuse_server.store.trimming.trimmer import Trimmer
 from canuse_server.transport.shutdown import Deadline
 
 
 async def open_port(
-    settings: Settings, environments: Environments, workers: Workers, stack: AsyncExitStack
+    settings: Settings, environments: Environments, workers: Workers, trimmer: Trimmer, stack: AsyncExitStack
 ) -> str | None:
     """Open the port for operations, if there is to be one; return its URL.
 
@@ -24,7 +25,8 @@ async def open_port(
         ListenError: it can't be opened, and somebody chose it.
     """
     census = Census((environments.live, environments.test))
-    own, totals, one_at_a_time = Sources(census=census), WorkerMetrics(settings.metrics_features), asyncio.Lock()
+    own, totals = Sources(census=census, trimmer=trimmer), WorkerMetrics(settings.metrics_features)
+    one_at_a_time = asyncio.Lock()
 
     async def metrics() -> bytes:
         # An earlier answer of a worker must not replace a later one.

@@ -79,6 +79,7 @@ class _Report:
             store_timeout_seconds=settings.store_timeout_seconds,
             ledger_max_age_ms=settings.ledger_max_age_seconds * 1000,
             dedupe_ttl_ms=settings.dedupe_ttl_seconds * 1000,
+            trim_interval_seconds=settings.trim_interval_seconds,
         )
         async for finding in check_store(store, deployment):
             self.add(finding)

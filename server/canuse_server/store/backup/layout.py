@@ -32,7 +32,7 @@ USERS: Final = b"users"
 _BUCKET_KEY: Final = re.compile(rb"canuse:(\w+):\{(b\d{4})\}:(.+)", re.DOTALL)
 _LEFT_OUT_OF_BUCKETS: Final = re.compile(rb"users|indexed|by_\w+:[0-9a-f]|x:.*", re.DOTALL)
 """What is left out of a bucket: the next search makes the indexes anew, and the rest is of calls in flight."""
-_LEFT_OUT: Final = re.compile(rb"canuse:(\{[^}]*\}:)?(schema|written)|canuse:\w+:users_indexed")
+_LEFT_OUT: Final = re.compile(rb"canuse:(\{[^}]*\}:)?(schema|written)|canuse:\w+:users_indexed|canuse:\{trim\}:\w+")
 """What a store has anyway, or makes anew."""
 _SINGLE_KEYS: Final = (EVENT_KEY, CLOCK, API_KEYS, API_KEYS_VERSION, API_KEYS_USED, SIGNING_KEYS)
 

@@ -9,7 +9,7 @@ from canuse_server.store.diagnosis import memory
 from canuse_server.store.diagnosis.findings import Finding, ok, problem, warn
 from canuse_server.store.diagnosis.rights import check_rights, check_scripts
 from canuse_server.store.errors import SchemaError, StoreError
-from canuse_server.store.keys import CLOCK, EVENT_KEY
+from canuse_server.store.keys import CLOCK, EVENT_KEY, TRIM_PROGRESS
 from canuse_server.store.preflight.durability import (
     appendfsync_of,
     eviction_risks,
@@ -20,12 +20,15 @@ from canuse_server.store.preflight.durability import (
 from canuse_server.store.preflight.schema import OLDER, check_version, problem_with
 from canuse_server.store.redis.client import Store
 from canuse_server.store.redis.durability import Promise
+from canuse_server.store.trimming.progress import Progress
 
 ROUND_TRIPS: Final = 20
 SLOW_SECONDS: Final = 0.005
 MAX_SKEW_MS: Final = 1000
 MAX_LAG_SECONDS: Final = 10
 MAX_CLIENTS: Final = 0.8
+LATE_PASS_SECONDS: Final = 86_400.0
+"""How much later than it is due a trimming pass may end."""
 COMPACT: Final = {"hash-max-listpack-entries": 128, "set-max-listpack-entries": 2048}
 """What the embedded Valkey is started with, see docs/storage.md."""
 FAILED_WRITES: Final = ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status")
@@ -38,6 +41,7 @@ class Deployment(NamedTuple):
     store_timeout_seconds: float
     ledger_max_age_ms: int
     dedupe_ttl_ms: int
+    trim_interval_seconds: float
 
 
 async def check_store(store: Store, deployment: Deployment) -> AsyncIterator[Finding]:
@@ -59,6 +63,7 @@ async def check_store(store: Store, deployment: Deployment) -> AsyncIterator[Fin
         ("clock", lambda: _clock(store)),
         ("clients", lambda: _clients(infos)),
         ("compact forms", lambda: _compact_forms(store)),
+        ("trimming", lambda: _trimming(store, deployment.trim_interval_seconds)),
         ("memory", lambda: _memory(store, infos, deployment)),
     )
     for name, check in checks:
@@ -187,6 +192,20 @@ async def _compact_forms(store: Store) -> Finding:
             "compact forms", f"the store takes less memory or time with {' and '.join(different)} (docs/storage.md)"
         )
     return ok("compact forms", "as recommended")
+
+
+async def _trimming(store: Store, interval_seconds: float) -> Finding:
+    if not interval_seconds:
+        return ok("trimming", "off: trim_interval_seconds is 0, what is too old of idle users is not removed")
+    (stored,), now_ms = await store.call(("GET", TRIM_PROGRESS))
+    progress = Progress.unpack(cast("bytes | None", stored) or b"")
+    if not progress.ended_ms:
+        return ok("trimming", "no pass has ended yet")
+    age_seconds = (now_ms - progress.ended_ms) / 1000
+    text = f"the last pass ended {age_seconds / 3600:.1f} hours ago and took {progress.lasted_ms / 1000:.0f} s"
+    if age_seconds > interval_seconds + LATE_PASS_SECONDS:
+        return warn("trimming", f"{text}: does a server run, and what does its log say about a trimming pass?")
+    return ok("trimming", text)
 
 
 async def _memory(store: Store, infos: Sequence[Mapping[str, str]], deployment: Deployment) -> Finding:

@@ -23,10 +23,14 @@ NEEDED: Final = (
     ("PUBLISH", CHANNEL, "1"),
 )
 """Commands without which a server does not work. They leave no key, and one that is left by a refusal expires."""
+NOT_TRIMMED: Final = "what is too old of idle users is not removed"
 USEFUL: Final = (
     (("SCARD", "{key}"), "the metrics canuse_users and canuse_ledger_events are missing"),
     (("XLEN", "{key}"), "the metrics canuse_users and canuse_ledger_events are missing"),
     (("CONFIG", "GET", "appendfsync"), "appendfsync and other settings of the store can't be checked"),
+    (("SCAN", "0", "COUNT", "1"), NOT_TRIMMED),
+    (("HSCAN", "{key}", "0"), NOT_TRIMMED),
+    (("XTRIM", "{key}", "MINID", "0"), NOT_TRIMMED),
 )
 """Commands without which something is missing, and what that is."""
 ADVICE: Final = "see the command ACL SETUSER in docs/storage.md"

@@ -223,13 +223,27 @@ class Store:
         Raises:
             StoreUnavailableError: the store is unavailable. Begin again.
         """
-        cursor = b"0"
+        cursor = "0"
         while True:
-            (reply,), _ = await self.call(("SCAN", cursor, "MATCH", pattern, "COUNT", str(SCAN_COUNT)))
-            cursor, keys = cast("tuple[bytes, list[bytes]]", reply)
+            cursor, keys = await self.scan_step(cursor, pattern, SCAN_COUNT)
             yield keys
-            if cursor == b"0":
+            if cursor == "0":
                 return
+
+    async def scan_step(self, cursor: str, pattern: str, count: int) -> tuple[str, list[bytes]]:
+        """Look at about `count` keys of this server: return the cursor of the next step, 0 after the last one, and the
+        names that match a pattern.
+
+        Raises:
+            StoreUnavailableError: the store is unavailable, or refuses it.
+        """
+        (reply,), _ = await self.call(("SCAN", cursor, "MATCH", pattern, "COUNT", str(count)))
+        following, keys = cast("tuple[bytes, list[bytes]]", reply)
+        return following.decode(), keys
+
+    async def servers(self) -> Sequence["Store"]:
+        """Return the servers that together have all keys: of a Cluster its masters."""
+        return [self]
 
     async def now_ms(self, near: str = "") -> int:
         """Return the time of the manual clock, or of the server; in a Cluster, of the node with the key `near`."""

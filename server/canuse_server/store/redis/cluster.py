@@ -147,6 +147,11 @@ class ClusterStore(Store):
             async for keys in node.scan(pattern):
                 yield keys
 
+    async def servers(self) -> Sequence[Store]:
+        """See Store."""
+        await self._slots.refresh()
+        return await self._all_nodes()
+
     async def now_ms(self, near: str = "") -> int:
         """See Store."""
         if self.manual_now_ms is not None:

@@ -94,6 +94,9 @@ APPLY_CATALOG: Final = load("apply_catalog")
 PUT_API_KEY: Final = load("put_api_key")
 ADVANCE_CLOCK: Final = load("advance_clock")
 TOKEN_GENERATION: Final = load("token_generation")
+TRIM_LEDGER: Final = load("trim_ledger")
+TRIM_PAST_PERIODS: Final = load("trim_past_periods")
+TRIM_TURN: Final = load("trim_turn")
 READ_KEYS: Final = load("read_keys")
 """Only for backups: a server does not load it."""
 ALL: Final = (
@@ -111,4 +114,7 @@ ALL: Final = (
     PUT_API_KEY,
     ADVANCE_CLOCK,
     TOKEN_GENERATION,
+    TRIM_LEDGER,
+    TRIM_PAST_PERIODS,
+    TRIM_TURN,
 )

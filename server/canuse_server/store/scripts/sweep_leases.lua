@@ -2,7 +2,7 @@
 --
 -- KEYS  1 the user's hash   2 the user's leases   3 the order in which they are due
 -- ARGV  1 now in ms, or '' for Redis's clock   2 how long an expired lease can be settled yet, in ms   3 how many at most
--- Returns how many were due: as many as it may do, and there may be more.
+-- Returns how many were due: as many as it may do, and there may be more. Nothing is due before the time in the user's field `x`.
 -- include: layout
 -- include: fields
 -- include: clock
@@ -10,6 +10,7 @@
 assert(#KEYS == 3 and #ARGV == 3, 'sweep_leases takes 3 keys and 3 arguments')
 
 local now, late_ms, most = clock(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+if not is_due(redis.call('HGET', KEYS[1], 'x'), now) then return 0 end
 local tokens = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, most)
 -- Those that are further ahead than a lease can be were taken under a clock that ran ahead: they end now.
 local ahead = string.format('(%.0f', now + math.max(LONGEST_LEASE_MS, late_ms))
