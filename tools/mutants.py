@@ -22,6 +22,7 @@ LOST_REPLIES: Final = "tests/chaos/test_lost_replies.py"
 TOKENS: Final = "tests/conformance/test_user_tokens.py"
 MATRIX: Final = "tests/conformance/test_api_key_matrix.py"
 SCRIPTS: Final = "server/canuse_server/store/scripts"
+TRIMMING: Final = "tests/store/test_trimming.py"
 AUDIT: Final = "tests/conformance/test_audit_log.py"
 AUDIT_IN_STORE: Final = "tests/store/test_audit_log.py"
 RETRIES: Final = "tests/unit/test_client_retries.py"
@@ -1080,6 +1081,55 @@ MUTANTS: Final = (
         "skip = 0 if following else skip + len(places)",
         "skip = 0 if following else skip",
         f"{LEASES}more_leases_than_are_read_at_a_time_may_expire_at_the_same_time[native-valkey]",
+    ),
+    Mutant(
+        "trimming: the last events of an idle bucket stay",
+        f"{SCRIPTS}/trim_ledger.lua",
+        "return { redis.call('XTRIM', KEYS[1], 'MINID', '=', oldest), 0 }",
+        "return { 0, 0 }",
+        TRIMMING,
+    ),
+    Mutant(
+        "trimming: an event leaves the ledger a moment too early",
+        f"{SCRIPTS}/trim_ledger.lua",
+        "clock(ARGV[1]) - ARGV[2])",
+        "clock(ARGV[1]) + 1 - ARGV[2])",
+        TRIMMING,
+    ),
+    Mutant(
+        "trimming: past periods are removed before it is time",
+        f"{SCRIPTS}/trim_past_periods.lua",
+        "history.tidied(past, kept_days, now)",
+        "history.tidied(past, kept_days - 40, now)",
+        "tests/model/test_trimming.py",
+    ),
+    Mutant(
+        "trimming: only the first features of a user",
+        "server/canuse_server/store/trimming/slices.py",
+        "return None if following == LAST_CURSOR.encode() else",
+        "return None if following else",
+        TRIMMING,
+    ),
+    Mutant(
+        "trimming: no lease is released",
+        "server/canuse_server/store/trimming/slices.py",
+        'if found[2] == b"t" and',
+        'if found[2] == b"l" and',
+        TRIMMING,
+    ),
+    Mutant(
+        "trimming: two servers have the turn",
+        f"{SCRIPTS}/trim_turn.lua",
+        "(redis.call('GET', KEYS[1]) or ARGV[1]) == ARGV[1]",
+        "true",
+        TRIMMING,
+    ),
+    Mutant(
+        "trimming: a pass of a server that has ended begins anew",
+        "server/canuse_server/store/trimming/trimmer.py",
+        "if not progress.started_ms:",
+        "if True:",
+        TRIMMING,
     ),
 )
 
