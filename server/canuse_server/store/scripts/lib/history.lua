@@ -139,11 +139,13 @@ local function past_periods()
   local function tidied(past, kept_days, now)
     if past == '' then return past end
     past = with_sums(past, now)
-    while #past > PAST_HEAD_BYTES do
-      local first, following = unpack_past(past, PAST_HEAD_BYTES + 1)
+    local kept_from = PAST_HEAD_BYTES + 1
+    while kept_from <= #past do
+      local first, following = unpack_past(past, kept_from)
       if first.finish + kept_days * DAY_MS_OF_PAST > now then break end
-      past = with_beginning(past, '', following)
+      kept_from = following
     end
+    if kept_from > PAST_HEAD_BYTES + 1 then past = with_beginning(past, '', kept_from) end
     while #past > MAX_PAST_BYTES do
       local first, following = unpack_past(past, PAST_HEAD_BYTES + 1)
       local second, rest = unpack_past(past, following)
