@@ -12,7 +12,7 @@ from canuse_server.store.backup.restoring import Restorer, RestoreRefusedError
 from canuse_server.store.codec.backup_pb2 import BackupHeader, BackupKey
 from canuse_server.store.codec.ledger_pb2 import LedgerEntry
 from canuse_server.store.errors import SchemaError
-from canuse_server.store.keys import SCHEMA, Keys, bucket_of
+from canuse_server.store.keys import SCHEMA, TRIM_PROGRESS, TRIM_TURN, Keys, bucket_of
 from canuse_server.store.preflight import schema
 from canuse_server.store.preflight.schema import RESTORING, VERSION, check_schema
 from canuse_server.store.redis.client import Store
@@ -206,6 +206,7 @@ def test_every_key_of_a_user_is_read_with_the_user() -> None:
         shared = [keys.users(bucket), keys.ledger(bucket), keys.has_indexes(bucket), keys.index("email", bucket, 11)]
         layout.note(key.encode() for key in [*shared, keys.chain(user_id, "mark"), keys.users_indexed])
     layout.note([b"canuse:schema", b"canuse:{b0001}:schema", b"canuse:written", b"canuse:{b0001}:written"])
+    layout.note(key.encode() for key in (TRIM_TURN, TRIM_PROGRESS))
     known = Layout()
     assert (layout.kinds, layout.names, layout.groups) == (list(USER_KINDS), {b"ledger", b"audit"}, known.groups)
     layout.note([b"canuse:live:{b%04d}:n:%b" % (bucket_of(user_id), user_id.encode()), b"canuse:live:{b0001}:another"])

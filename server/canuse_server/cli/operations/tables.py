@@ -87,6 +87,8 @@ def _store(now: Figures, change: Figures) -> RenderableType:
     ):
         for labels, value in now.of(name):
             table.add_row(f"{title}, {printable(labels['environment'])}", f"{value:.0f}")
+    for _, value in now.of("canuse_trim_age_seconds"):
+        table.add_row("time since the last trimming pass, s", f"{value:.0f}")
     return table
 
 
