@@ -1,6 +1,7 @@
 """Certificates that are reload_if_changed while a server runs: no call fails, and unusable files change nothing."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from canuse import Tls, Unavailable
+from canuse_server.transport.tls import SETTLE_SECONDS, Certificates, TlsFiles
 from support.certificates import Authority, Pair, first_certificate, replace_file, served_certificate
 from support.load import OWN_CONNECTION, running, wait_until
 from support.message_clients import AsyncClient, Client
@@ -122,6 +124,21 @@ def test_another_ca_for_clients_lets_in_its_clients_and_the_old_ones_no_more(
         assert not is_let_in(canuse, old)
         # Existing connections stay: they are not made again.
         assert feature_state.get_user("124").id == "124"
+
+
+def test_grpc_gets_a_new_certificate_after_a_wait_and_no_other(
+    authority: Authority, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # gRPC freed the previous one while handshakes in other threads took hold of it: one in some thousand changes beside
+    # a few hundred handshakes a second ended the server.
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    certificates = Certificates(TlsFiles(pair.certificate, pair.key, None))
+    assert certificates.fetch() is None
+    assert waits == []
+    authority.server()
+    assert certificates.fetch() is not None
+    assert waits == [SETTLE_SECONDS]
 
 
 def is_let_in(canuse: Canuse, tls: Tls) -> bool:

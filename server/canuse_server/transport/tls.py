@@ -5,6 +5,7 @@ While the files are invalid, for example half-written, the previous certificate 
 """
 
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ log = structlog.get_logger(__name__)
 
 NO_PASSWORD: Final = ""
 """The password for encrypted keys, so that they are refused; without one OpenSSL asks on the terminal."""
+
+SETTLE_SECONDS: Final = 0.1
+"""How long a handshake that finds a new certificate waits before gRPC uses it; see `Certificates.fetch`."""
 
 
 class TlsError(RuntimeError):
@@ -103,7 +107,7 @@ class Certificates:
         """The credentials for a port of gRPC."""
         return grpc.dynamic_ssl_server_credentials(
             self._initial,
-            cast("_Fetcher", self.reload_if_changed),
+            cast("_Fetcher", self.fetch),
             require_client_authentication=self._files.client_ca is not None,
         )
 
@@ -111,6 +115,17 @@ class Certificates:
     def description(self) -> str:
         """The name of the protocol in the line printed at startup."""
         return "mTLS" if self._files.client_ca else "TLS"
+
+    def fetch(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return the new certificate to gRPC, which calls this before each handshake, if there is one.
+
+        gRPC frees the previous certificate at once, without regard to handshakes in other threads that have asked
+        before, and are about to use it: connections broke, or the process crashed (grpc/grpc#36693). While this waits,
+        they take hold of it, and further handshakes wait.
+        """
+        if (configuration := self.reload_if_changed()) is not None:
+            time.sleep(SETTLE_SECONDS)
+        return configuration
 
     def reload_if_changed(self) -> grpc.ServerCertificateConfiguration | None:
         """Return the new certificate if the files have changed and are valid, else None.
