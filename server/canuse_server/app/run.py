@@ -17,6 +17,7 @@ from canuse_server.app.wiring import serve
 from canuse_server.app.workers.supervisor import WorkerStartError
 from canuse_server.auth.bootstrap import BootstrapKeyError
 from canuse_server.runtime import logs
+from canuse_server.runtime.standard_output import print_line
 from canuse_server.settings import Settings
 from canuse_server.store.embedded.supervisor import DataDirInUse, EmbeddedStartError
 from canuse_server.store.errors import StoreError
@@ -47,7 +48,7 @@ def run(config: Path | None, overrides: dict[str, object]) -> str | None:
         settings = load_settings(config, overrides)
     except SettingsError as error:
         return str(error)
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, share_stderr=settings.workers > 1)
     for name, closest in unknown_variables(os.environ):
         log.warning("unknown environment variable: it is not a setting and has no effect", name=name, closest=closest)
     try:
@@ -58,10 +59,7 @@ def run(config: Path | None, overrides: dict[str, object]) -> str | None:
 
 
 async def _serve(settings: Settings) -> None:
-    def on_ready(ready: Ready) -> None:
-        print(ready, flush=True)  # noqa: T201 - the line that contains the address
-
-    await run_until_signal(partial(serve, settings), on_ready)
+    await run_until_signal(partial(serve, settings), print_line)
 
 
 async def run_until_signal(

@@ -8,6 +8,7 @@ import structlog
 
 from canuse_server.api.tokens.api_key import digest, new_id, new_secret
 from canuse_server.domain.api_keys import LIVE, ApiKey, Scope
+from canuse_server.runtime.standard_output import print_line
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.repositories.api_keys import ApiKeys
 
@@ -50,7 +51,8 @@ async def create_first_key(keys: ApiKeys, given: str | None = None) -> None:
     if given is not None:
         log.info("created the first API key from the settings", key_id=key.id)
         return
-    print(f"canuse created the first API key, shown only once: {secret}", flush=True)  # noqa: T201 - only its hash is stored
+    # Only its hash is stored.
+    print_line(f"canuse created the first API key, shown only once: {secret}")
 
 
 def read_digest(given: str) -> bytes:

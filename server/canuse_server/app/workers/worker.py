@@ -13,6 +13,7 @@ from canuse_server.app.run import START_ERRORS, run_until_signal
 from canuse_server.app.wiring import serve_in_process
 from canuse_server.app.workers.supervisor import KEYS_SEEN, REPORTS
 from canuse_server.runtime import logs, standard_error
+from canuse_server.runtime.standard_output import print_line
 from canuse_server.settings import Settings
 
 
@@ -20,10 +21,10 @@ def main() -> None:
     """Serve until SIGTERM."""
     standard_error.install()
     settings = Settings.model_validate_json(sys.stdin.read())
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, share_stderr=True)
 
     def on_ready(ready: Ready) -> None:
-        print(ready.transport, flush=True)  # noqa: T201 - the parent process reads it
+        print_line(ready.transport)  # The parent process reads it.
 
     try:
         keys_seen = KEYS_SEEN in sys.argv
