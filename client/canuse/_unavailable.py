@@ -11,7 +11,7 @@ import grpc
 from canuse import v1
 from canuse._arguments import bad_argument
 from canuse.answers import CanUseAnswer, Consumption, CreateUsageEventAnswer, UseFeatureAnswer
-from canuse.enums import OnUnavailable, Reason, Source
+from canuse.enums import Reason
 from canuse.errors import (
     CanuseError,
     ClientClosed,
@@ -31,12 +31,12 @@ MAX_ENTRIES: Final = 10_000
 RETRY_SECONDS: Final = 0.5
 """How long a check that has another answer is repeated. While nothing answers, the following ones are not repeated."""
 _FALLBACKS: Final = get_args(Fallback)
-_BY_NUMBER: Final[Mapping[OnUnavailable, Fallback]] = {
-    OnUnavailable.ON_UNAVAILABLE_DENY: "deny",
-    OnUnavailable.ON_UNAVAILABLE_ALLOW: "allow",
-    OnUnavailable.ON_UNAVAILABLE_LAST_KNOWN: "last_known",
+_BY_NUMBER: Final[Mapping[v1.OnUnavailable.ValueType, Fallback]] = {
+    v1.ON_UNAVAILABLE_DENY: "deny",
+    v1.ON_UNAVAILABLE_ALLOW: "allow",
+    v1.ON_UNAVAILABLE_LAST_KNOWN: "last_known",
 }
-_NUMBERS: Final[Mapping[Fallback, OnUnavailable]] = {word: number for number, word in _BY_NUMBER.items()}
+_NUMBERS: Final[Mapping[Fallback, v1.OnUnavailable.ValueType]] = {word: number for number, word in _BY_NUMBER.items()}
 _COUNTED: Final = frozenset(
     {
         Reason.REASON_WITHIN_BUDGET,
@@ -84,7 +84,7 @@ class Fallbacks:
             raise bad_argument("unavailable_default", default, f"{accepted} or None")
         self._by_feature: dict[str, Fallback] = dict(by_feature)
         self._default: Fallback | None = default
-        self._heard: dict[str, OnUnavailable] = {}
+        self._heard: dict[str, Fallback] = {}
         self._known: dict[tuple[str, str], _Known] = {}
         self._lock = threading.Lock()
         self._is_reached = True
@@ -97,13 +97,13 @@ class Fallbacks:
             return word
         if self._default is not None:
             return self._default
-        heard = self._heard.get(feature_id)
-        return "raise" if heard is None else _BY_NUMBER.get(heard, "deny")
+        return self._heard.get(feature_id, "raise")
 
     def retry_seconds(self, *feature_ids: str) -> float | None:
         """Return how long a check of features is repeated. None: until its deadline."""
-        if any(self.of(feature_id) == "raise" for feature_id in feature_ids):
-            return None
+        for feature_id in feature_ids:
+            if self.of(feature_id) == "raise":
+                return None
         return self.patience_seconds()
 
     def patience_seconds(self) -> float:
@@ -117,13 +117,15 @@ class Fallbacks:
     def note(self, user_id: str, answer: CanUseAnswer) -> None:
         """Note what an answer says for the time without answers."""
         self._is_reached = True
-        feature_id = answer.feature_id
-        if self._heard.get(feature_id) != answer.on_unavailable:
+        # Of the message: the answer would convert each field for good.
+        feature_id, message = answer.feature_id, answer.message
+        word = _BY_NUMBER.get(message.on_unavailable, "deny")
+        if self._heard.get(feature_id) != word:
             if len(self._heard) >= MAX_ENTRIES:
                 self._heard.clear()
-            self._heard[feature_id] = answer.on_unavailable
+            self._heard[feature_id] = word
             self._may_keep_counts |= self.of(feature_id) == "last_known"
-        if answer.source == Source.SOURCE_STORE:
+        if message.source == v1.SOURCE_STORE:
             self.note_counts(user_id, feature_id, answer)
 
     def note_counts(
@@ -154,7 +156,7 @@ class Fallbacks:
             reason=v1.REASON_STORE_UNAVAILABLE,
             consumption=None if consumption is None else consumption.message,
             source=v1.SOURCE_FALLBACK if known is None else v1.SOURCE_LAST_KNOWN,
-            on_unavailable=v1.OnUnavailable.ValueType(_NUMBERS[word]),
+            on_unavailable=_NUMBERS[word],
         )
         return CanUseAnswer.from_message(message, feature_id, error)
 
