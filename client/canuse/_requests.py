@@ -1,6 +1,7 @@
 """Builds the requests of both clients from the arguments of their methods. No I/O.
 
-A request with ids only is built where it is sent.
+A request with ids only is built where it is sent. Those of the calls that are made most often are built without
+`build` if all is well, in a third of its time: to protobuf, None is an unset field.
 """
 
 # ruff: noqa: A002 - `type` is what the field is called everywhere else too
@@ -14,7 +15,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from canuse import v1
-from canuse._arguments import bad_argument, build, build_call, optional
+from canuse._arguments import REFUSED, bad_argument, build, optional
 from canuse._moments import Length, Moment
 from canuse.errors import BadArgument
 
@@ -66,6 +67,16 @@ def _give_event_id(request: Any) -> None:
         request.event_id_ttl.seconds = GENERATED_ID_SECONDS
 
 
+def can_use(user_id: str, feature_id: str, *, delta: int, explain: bool) -> v1.CanUseRequest:
+    """Build the request that checks an amount."""
+    if None not in (user_id, feature_id, delta, explain):
+        try:
+            return v1.CanUseRequest(user_id=user_id, feature_id=feature_id, delta=delta, explain=explain)
+        except REFUSED:
+            pass
+    return build(v1.CanUseRequest, user_id=user_id, feature_id=feature_id, delta=delta, explain=explain)
+
+
 def create_usage_event(
     user_id: str,
     feature_id: str,
@@ -76,12 +87,24 @@ def create_usage_event(
     metadata: Mapping[str, str] | None,
 ) -> v1.CreateUsageEventRequest:
     """Build the request that records a use. A delta of None stays unset, so that the server can refuse it with SET."""
-    return build_call(
+    if None not in (user_id, feature_id, action):
+        try:
+            return v1.CreateUsageEventRequest(
+                user_id=user_id,
+                feature_id=feature_id,
+                delta=delta,
+                action=action,
+                event_id=event_id,
+                metadata=metadata,
+            )
+        except REFUSED:
+            pass
+    return build(
         v1.CreateUsageEventRequest,
-        {"user_id": user_id, "feature_id": feature_id, "action": action},
-        delta=delta,
-        event_id=event_id,
-        metadata=metadata,
+        user_id=user_id,
+        feature_id=feature_id,
+        action=action,
+        **optional(delta=delta, event_id=event_id, metadata=metadata),
     )
 
 
@@ -89,11 +112,19 @@ def use_feature(
     user_id: str, feature_id: str, *, delta: int, event_id: str | None, metadata: Mapping[str, str] | None
 ) -> v1.UseFeatureRequest:
     """Build the request that checks and records a use."""
-    return build_call(
+    if None not in (user_id, feature_id, delta):
+        try:
+            return v1.UseFeatureRequest(
+                user_id=user_id, feature_id=feature_id, delta=delta, event_id=event_id, metadata=metadata
+            )
+        except REFUSED:
+            pass
+    return build(
         v1.UseFeatureRequest,
-        {"user_id": user_id, "feature_id": feature_id, "delta": delta},
-        event_id=event_id,
-        metadata=metadata,
+        user_id=user_id,
+        feature_id=feature_id,
+        delta=delta,
+        **optional(event_id=event_id, metadata=metadata),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from uuid import uuid4
 
 from canuse import _requests, v1
-from canuse._arguments import build, build_call
+from canuse._arguments import build
 from canuse._sync.base import BaseClient
 from canuse._unavailable import is_no_answer
 from canuse.answers import (
@@ -43,9 +43,7 @@ class EntitlementMethods(BaseClient):
             NotFound: The user or the feature does not exist.
             Unavailable, DeadlineExceeded: There is no answer, and none is to be given in its place.
         """
-        request = build_call(
-            v1.CanUseRequest, {"user_id": user_id, "feature_id": feature_id, "delta": delta, "explain": explain}
-        )
+        request = _requests.can_use(user_id, feature_id, delta=delta, explain=explain)
         patience = self._fallbacks.retry_seconds(feature_id)
         try:
             response = self._call(self._stubs.entitlements.CanUse, request, retry_seconds=patience)
