@@ -122,6 +122,8 @@ INVALID: list[tuple[list[Any], str, str]] = [
     (["useFeature", "u", "f", 2.5], "delta", "2.5 of type number is not accepted; expected an integer"),
     (["useFeature", "u", "f", 2**53], "delta", "9007199254740992 of type number"),
     (["useFeature", "u", "f", "3"], "delta", '"3" of type string'),
+    (["useFeature", "u", "f", 1, {"metadata": {"job": 1}}], "metadata", 'map entry "job": expected string, got 1'),
+    (["ensureUser", "u", {"name": 5}], "name", "expected string, got 5"),
     (["createUsageEvent", "u", "f", 1, {"action": "ADD_"}], "action", "expected 'ADD' or 'SET'"),
     (["reserve", "u", "f", 1, {"ttlMs": "1s"}], "ttlMs", "expected a number of milliseconds"),
     (["canUse", "u", "f", 1, {"timeoutMs": 0}], "timeoutMs", "expected a number of milliseconds above 0"),

@@ -99,7 +99,10 @@ export class AccessDenied extends Error {
 /** The error for an argument or option that cannot be sent; nothing was sent. */
 export function badArgument(field: string, value: unknown, accepted: string): CanuseError {
   const shown = typeof value === "string" ? JSON.stringify(value) : String(value);
-  const description = `${shown} of type ${typeof value} is not accepted; expected ${accepted}`;
+  return invalid(field, `${shown} of type ${typeof value} is not accepted; expected ${accepted}`);
+}
+
+export function invalid(field: string, description: string): CanuseError {
   return new CanuseError(`${field}: ${description}`, "INVALID_ARGUMENT", { violations: [{ field, description }] });
 }
 

@@ -1,6 +1,6 @@
 // Retries: after which failures a call is made again, how soon, and how often.
-import { badArgument, CanuseError } from "./errors.js";
 import { milliseconds } from "./arguments.js";
+import { badArgument, type CanuseError } from "./errors.js";
 import type { Safety } from "./safety.js";
 
 /** How many answered calls add one retry to the budget. */

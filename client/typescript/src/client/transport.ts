@@ -2,16 +2,18 @@
 import {
   clone,
   create,
+  type DescField,
   type DescMessage,
   type DescMethodStreaming,
   type DescMethodUnary,
   type MessageInitShape,
   type MessageShape,
 } from "@bufbuild/protobuf";
+import { isFieldError } from "@bufbuild/protobuf/reflect";
 import { type ContextValues, createContextKey, type Transport, type UnaryResponse } from "@connectrpc/connect";
 
-import { CanuseError, errorOf } from "./errors.js";
 import { milliseconds } from "./arguments.js";
+import { type CanuseError, errorOf, invalid } from "./errors.js";
 import { Attempts, type Retries } from "./retry.js";
 import { giveEventIds, safetyOf } from "./safety.js";
 
@@ -46,12 +48,8 @@ export class RetryingTransport implements Transport {
   ): Promise<UnaryResponse<I, O>> {
     const limitMs = timeoutMs === undefined ? this.#timeoutMs : milliseconds("timeoutMs", timeoutMs);
     const safety = safetyOf(method);
-    let message: MessageShape<I> = create(method.input, input);
-    if (safety === "event id" && this.#retries.recording) {
-      // The caller's message stays without an id: if it is sent again, that is another use.
-      message = clone(method.input, message);
-      giveEventIds(message);
-    }
+    const message = copied(method.input, input);
+    if (safety === "event id" && this.#retries.recording) giveEventIds(message);
     const attempts = new Attempts(this.#retries, safety, limitMs, contextValues?.get(retryMsKey) ?? Infinity);
     for (let attemptMs = limitMs; ; attemptMs = attempts.remainingMs()) {
       signal?.throwIfAborted();
@@ -94,6 +92,17 @@ export class RetryingTransport implements Transport {
     const headers = new Headers(given);
     for (const [name, value] of Object.entries(await this.#headers())) headers.set(name, value);
     return headers;
+  }
+}
+
+/** A request of its own: a message of the caller that is sent again must not have the event ids of this call. */
+function copied<I extends DescMessage>(schema: I, input: MessageInitShape<I>): MessageShape<I> {
+  try {
+    return clone(schema, create(schema, input));
+  } catch (error) {
+    if (!isFieldError(error)) throw error;
+    const field = error.field() as DescField;
+    throw invalid(field.localName, error.message);
   }
 }
 
