@@ -9,11 +9,13 @@ from canuse.v1 import catalog_service_pb2 as catalog
 from canuse.v1.consumption_pb2 import Consumption
 from canuse.v1.reason_pb2 import REASON_BUDGET_EXCEEDED, REASON_WITHIN_BUDGET
 from canuse_server.api.errors import ApiError
+from canuse_server.app.decisions.history import History
 from canuse_server.transport.http.console import shown, words
 from canuse_server.transport.http.console.addresses import address, is_own
 from canuse_server.transport.http.console.bars import chart, usage_bar
-from canuse_server.transport.http.console.figures import Rates, Sample
+from canuse_server.transport.http.console.figures import rate, whose
 from canuse_server.transport.http.console.forms import read_amount
+from canuse_server.transport.http.host import Decisions
 
 YES, NO, OTHER = ("live", REASON_WITHIN_BUDGET), ("live", REASON_BUDGET_EXCEEDED), ("test", REASON_WITHIN_BUDGET)
 SAMPLES: tuple[tuple[float, dict[tuple[str, int], int]], ...] = (
@@ -21,6 +23,7 @@ SAMPLES: tuple[tuple[float, dict[tuple[str, int], int]], ...] = (
     (10.0, {YES: 20, NO: 10, OTHER: 99}),
     (70.0, {YES: 20, NO: 15, OTHER: 99}),
     (145.0, {YES: 320, NO: 15, OTHER: 99}),
+    (150.0, {YES: 420, NO: 15, OTHER: 99}),
 )
 
 
@@ -65,15 +68,29 @@ def test_a_chart_is_as_high_as_its_highest_column() -> None:
 
 
 def test_a_rate_is_that_of_the_last_minute_where_somebody_has_looked_then() -> None:
-    samples = [Sample(moment, Counter(counts)) for moment, counts in SAMPLES]
-    rates = Rates(lambda: samples.pop(0))
-    first = rates.rate("live")
+    moments = iter([0.0, *(moment for moment, _ in SAMPLES)])
+    history = History(lambda: next(moments))
+    found = []
+    for _, counts in SAMPLES:
+        total = Counter({(env, "feature", reason): count for (env, reason), count in counts.items()})
+        found.append(rate(history.seen(total, 1, 1), "live"))
+    _, first, second, third, fourth = found
     assert (first.seconds, first.yes, first.no, first.refusals) == (10, 20, 10, [("Budget exceeded", 10, 10)])
-    second = rates.rate("live")
     assert (second.seconds, second.yes, second.no, second.total) == (60, 0, 5, 35)
-    third = rates.rate("live")
     assert (third.seconds, third.yes, third.no, third.per_second) == (75, 300, 0, 4)
     assert third.refusals == [("Budget exceeded", 0, 15)]
+    # After a long time without a look, the second look tells of what is now.
+    assert (fourth.seconds, fourth.per_second) == (5, 20)
+
+
+def test_it_is_said_whose_figures_they_are() -> None:
+    def words_of(answered: int, processes: int) -> str:
+        return whose(Decisions(answered, processes, 1.0, Counter(), 1.0, Counter()))
+
+    assert words_of(1, 1) == "this server, which is one process"
+    assert words_of(4, 4) == "this server, all 4 processes together"
+    assert words_of(3, 4).startswith("this server, of whose 4 processes only 3 answered: ")
+    assert words_of(1, 0).startswith("one process of this server: ")
 
 
 def test_values_of_a_newer_version_have_their_number_for_words() -> None:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -14,12 +13,15 @@ from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.dispatch import Dispatcher, Observer, observers_of
 from canuse_server.api.environment import Environments
 from canuse_server.app import http_port, interpreter, public_port, rlimits
+from canuse_server.app.decisions.history import OwnDecisions
+from canuse_server.app.decisions.workers import ServersDecisions, answer_supervisor
 from canuse_server.app.operations.health import Health
 from canuse_server.app.operations.metrics import process_metrics
 from canuse_server.app.ready import Ready
 from canuse_server.app.servicers import all_handlers, store_servicer
 from canuse_server.app.startup import prepare_store
 from canuse_server.app.stores import environments_of, manual_clock, open_store, prepare, trimmer_of
+from canuse_server.app.workers.reports import WorkerReports
 from canuse_server.app.workers.serving import serve_with_workers
 from canuse_server.auth.access import Access, is_loopback
 from canuse_server.runtime import background
@@ -58,12 +60,12 @@ async def serve_in_process(
     share_port: bool = False,
     keys_seen: bool = False,
     observer: Observer | None = None,
-    reports: Path | None = None,
+    reports: WorkerReports | None = None,
 ) -> None:
     """Serve in this process until `stop` is set, then drain. `share_port`: this is a worker.
 
-    `keys_seen`: an API key has existed before. `observer` is notified of each call that has ended. `reports` is the
-    socket on which a worker tells its supervisor of its health and metrics.
+    `keys_seen`: an API key has existed before. `observer` is notified of each call that has ended. `reports` are the
+    sockets on which a worker and its supervisor ask each other.
 
     Raises:
         ListenError, TlsError, TracesError, DataDirInUse, EmbeddedStartError, StoreError: the server cannot start.
@@ -81,7 +83,8 @@ async def serve_in_process(
         await health.set_ready(False)
         admission = AdmissionLimit(settings.max_calls_in_flight, settings.max_waiting_bytes)
         trimmer = trimmer_of(settings, environments)
-        metrics = process_metrics(settings, environments, admission, health, trimmer, is_worker=reports is not None)
+        is_worker = reports is not None and reports.with_metrics
+        metrics = process_metrics(settings, environments, admission, health, trimmer, is_worker=is_worker)
         grpc_calls = None if metrics is None else metrics.grpc_calls
         logs = access_logs(settings, access.authorizer, stack)
         deadline = Deadline(settings.grace_seconds)
@@ -97,10 +100,9 @@ async def serve_in_process(
         server = aio_server.build(
             dispatcher, handlers.services(), health.servicer, share_port=share_port, with_reflection=settings.reflection
         )
-        ops = None
-        if metrics is not None:
-            # It closes last, and tells until then that the server is not ready.
-            ops = await metrics.open(stack, reports)
+        # It closes last, and tells until then that the server is not ready.
+        ops = None if metrics is None else await metrics.open(stack)
+        await answer_supervisor(reports, health, metrics, stack)
         http_calls = None if metrics is None else metrics.http_calls
         tracer = None if traces is None else traces.of_http
         over_http = dispatcher.with_observer(observers_of(of_http, http_calls), tracer)
@@ -110,6 +112,7 @@ async def serve_in_process(
             is_ready=lambda: health.is_ready,
             grpc_address=lambda: address,
             secure=settings.tls_certificate is not None,
+            decisions=(OwnDecisions() if reports is None else ServersDecisions(reports.supervisor)).read,
             store_name=name,
             settings=http_port.shown_settings(settings),
         )

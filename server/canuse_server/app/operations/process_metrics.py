@@ -3,14 +3,12 @@
 import asyncio
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.environment import Environments
 from canuse_server.app.operations.health import Health
 from canuse_server.app.operations.port import open_port
-from canuse_server.app.workers.reports import serve_reports
 from canuse_server.metrics.calls import CallCounts
 from canuse_server.metrics.census import Census
 from canuse_server.metrics.collector import Sources, exposition
@@ -59,24 +57,17 @@ class ProcessMetrics:
         if http is not None:
             self._sources.http_connections = lambda: http.connection_count
 
-    async def open(self, stack: AsyncExitStack, reports: Path | None) -> str | None:
-        """Answer the supervisor on a Unix socket, if it asks there; open the port for operations, if there is to be
-        one, and return its URL.
+    async def open(self, stack: AsyncExitStack) -> str | None:
+        """Open the port for operations, if there is to be one; return its URL.
 
         Raises:
             ListenError: it can't be opened, and somebody chose it.
         """
-        if reports is not None:
-            server = await serve_reports(reports, lambda: self._health.is_ready, self._exposition)
-            stack.callback(server.close)
 
         async def is_ready() -> bool:
             return self._health.is_ready
 
-        async def metrics() -> bytes:
-            return await asyncio.to_thread(self._exposition)
-
-        opened = await open_port(self._settings, is_ready, metrics)
+        opened = await open_port(self._settings, is_ready, self.report)
         if opened is None:
             return None
         # The process that has the port counts what the store has: once for all workers.
@@ -88,5 +79,6 @@ class ProcessMetrics:
         """Return the tasks that keep figures of the store up to date."""
         return () if self._sources.census is None else (self._census.keep_counting(),)
 
-    def _exposition(self) -> bytes:
-        return exposition(self._sources)
+    async def report(self) -> bytes:
+        """Return the metrics in Prometheus's text format."""
+        return await asyncio.to_thread(exposition, self._sources)

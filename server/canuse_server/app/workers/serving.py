@@ -6,12 +6,14 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from canuse_server.app import http_port
+from canuse_server.app.decisions.workers import WorkersDecisions
 from canuse_server.app.folders import private_folder
 from canuse_server.app.operations import metrics
 from canuse_server.app.ports import ListenError
 from canuse_server.app.ready import Ready
 from canuse_server.app.startup import prepare_store
 from canuse_server.app.stores import environments_of, open_store, prepare, trimmer_of
+from canuse_server.app.workers.reports import DECISIONS, Reports, serve_reports
 from canuse_server.app.workers.supervisor import ReservedPort, Workers
 from canuse_server.auth.access import Access
 from canuse_server.runtime import background
@@ -41,10 +43,16 @@ async def serve_with_workers(settings: Settings, on_ready: Callable[[Ready], Non
         if http is not None:
             stack.callback(http.close)
         update |= {"http_listen": "" if http is None else http.address, "ops_listen": ""}
-        reports = private_folder(stack) if settings.ops_listen else None
+        reports = None
+        if settings.ops_listen or (http is not None and settings.console):
+            reports = Reports(private_folder(stack), with_metrics=bool(settings.ops_listen))
         workers = Workers(
             settings.model_copy(update=update), settings.workers, lambda: access.authorizer.keys_seen, reports
         )
+        if reports is not None:
+            decisions = WorkersDecisions(workers, settings.workers)
+            answering = await serve_reports(reports.supervisor, {DECISIONS: decisions.report})
+            stack.callback(answering.close)
         trimmer = trimmer_of(settings, environments)
         ops = await metrics.open_port_with_workers(settings, environments, workers, trimmer, stack)
         stack.push_async_callback(workers.stop)

@@ -12,14 +12,16 @@ from typing import Final
 
 import structlog
 
-from canuse_server.app.workers.reports import READINESS, READY, read_report
+from canuse_server.app.workers.reports import READINESS, READY, Reports, read_report
 from canuse_server.runtime import child
 from canuse_server.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 REPORTS: Final = "--reports"
-"""The argument before the path of the socket for reports."""
+"""The argument before the paths of the sockets for reports: that of the worker, and that of its supervisor."""
+METRICS: Final = "--metrics"
+"""The argument that tells a worker to have metrics."""
 KEYS_SEEN: Final = "--keys-seen"
 """The argument that tells a worker that an API key has existed before its start."""
 RETRY_INTERVAL_SECONDS: Final = 1.0
@@ -55,11 +57,11 @@ class Workers:
     """Keeps a number of workers running until `stop`."""
 
     def __init__(
-        self, settings: Settings, count: int, keys_seen: Callable[[], bool], reports: Path | None = None
+        self, settings: Settings, count: int, keys_seen: Callable[[], bool], reports: Reports | None = None
     ) -> None:
         """`settings` are those of each worker; `keys_seen` returns whether an API key exists or existed.
 
-        `reports` is the folder for the sockets on which workers tell of their health and metrics, if they are asked.
+        `reports` are the sockets on which the processes ask each other, if they do.
         """
         self._reports = reports
         self._settings = settings
@@ -101,9 +103,11 @@ class Workers:
             "canuse_server.app.workers.worker",
             *([KEYS_SEEN] if self._keys_seen() else []),
         ]
-        if (path := self._report_path(number)) is not None:
+        if self._reports is not None:
+            path = self._reports.worker(number)
             path.unlink(missing_ok=True)
-            command += [REPORTS, str(path)]
+            command += [REPORTS, str(path), str(self._reports.supervisor)]
+            command += [METRICS] if self._reports.with_metrics else []
         if sys.platform == "linux":
             # The workers end with this process, even if it is killed by `kill -9`.
             program = Path(child.__file__)
@@ -151,14 +155,13 @@ class Workers:
             with suppress(ProcessLookupError):
                 self._processes[number].terminate()
 
-    def _report_path(self, number: int) -> Path | None:
-        return None if self._reports is None else self._reports / f"worker-{number}.sock"
-
     async def ask(self, question: bytes) -> dict[int, bytes | None]:
         """Return the workers' answers to a question, by process id; None for one that does not answer."""
+        reports = self._reports
+        if reports is None:
+            return {}
         pids = {number: process.pid for number, process in self._processes.items()}
-        paths = [path for number in pids if (path := self._report_path(number)) is not None]
-        answers = await asyncio.gather(*(read_report(path, question) for path in paths))
+        answers = await asyncio.gather(*(read_report(reports.worker(number), question) for number in pids))
         return dict(zip(pids.values(), answers, strict=True))
 
     async def are_ready(self) -> bool:

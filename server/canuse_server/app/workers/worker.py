@@ -11,7 +11,8 @@ from pathlib import Path
 from canuse_server.app.ready import Ready
 from canuse_server.app.run import START_ERRORS, run_until_signal
 from canuse_server.app.wiring import serve_in_process
-from canuse_server.app.workers.supervisor import KEYS_SEEN, REPORTS
+from canuse_server.app.workers.reports import WorkerReports
+from canuse_server.app.workers.supervisor import KEYS_SEEN, METRICS, REPORTS
 from canuse_server.runtime import logs, standard_error
 from canuse_server.runtime.standard_output import print_line
 from canuse_server.settings import Settings
@@ -28,7 +29,11 @@ def main() -> None:
 
     try:
         keys_seen = KEYS_SEEN in sys.argv
-        reports = Path(sys.argv[sys.argv.index(REPORTS) + 1]) if REPORTS in sys.argv else None
+        reports = None
+        if REPORTS in sys.argv:
+            at = sys.argv.index(REPORTS)
+            own, supervisor = map(Path, sys.argv[at + 1 : at + 3])
+            reports = WorkerReports(own, supervisor, with_metrics=METRICS in sys.argv)
         serving = partial(serve_in_process, settings, share_port=True, keys_seen=keys_seen, reports=reports)
         asyncio.run(run_until_signal(serving, on_ready))
     except START_ERRORS as error:

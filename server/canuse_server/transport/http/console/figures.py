@@ -1,28 +1,15 @@
-"""How often decisions are made: from the counts that metrics have, of this process."""
+"""How many decisions there are in an environment, as pages show it."""
 
-import time
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from canuse_server.api.hotpath.decisions import DECISIONS, RATE_LIMIT_OVER_LIMIT
+from canuse_server.api.hotpath.decisions import RATE_LIMIT_OVER_LIMIT
 from canuse_server.transport.http.console.words import reason_words
+from canuse_server.transport.http.host import Decisions
 
-MIN_SECONDS: Final = 1.0
-"""Minimum time between two samples."""
-WINDOW_SECONDS: Final = 60.0
-"""Time over which a rate is shown, where somebody has looked that long ago."""
 NO: Final = range(10, 20)
 """The numbers of the reasons that mean no."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The counts of one moment, by environment and the number of the reason."""
-
-    moment: float
-    counts: Counter[tuple[str, int]]
 
 
 @dataclass(frozen=True)
@@ -43,50 +30,41 @@ class Rate:
         return (self.yes + self.no) / self.seconds if self.seconds else 0.0
 
 
-def _sample() -> Sample:
-    counts: Counter[tuple[str, int]] = Counter()
-    for (environment, _, reason), count in DECISIONS.totals().items():
-        counts[environment, reason] += count
-    return Sample(time.monotonic(), counts)
+def rate(decisions: Decisions, environment: str) -> Rate:
+    """Return how many decisions there were in an environment."""
+    recent = {reason: count for (env, reason), count in decisions.recent.items() if env == environment}
+    total: Counter[int] = Counter()
+    for (env, _, reason), count in decisions.total.items():
+        if env == environment:
+            total[reason] += count
+    refusals = sorted(
+        ((reason_words(reason), recent.get(reason, 0), count) for reason, count in total.items() if _is_no(reason)),
+        key=lambda each: (-each[1], -each[2]),
+    )
+    no = sum(count for reason, count in recent.items() if _is_no(reason))
+    return Rate(decisions.seconds, sum(recent.values()) - no, no, total.total(), refusals)
 
 
-def _is_no(reason: int) -> bool:
-    return reason == RATE_LIMIT_OVER_LIMIT or reason in NO
-
-
-def decisions_by_feature(environment: str) -> Counter[str]:
-    """Return the number of decisions about each feature since this process started."""
+def by_feature(decisions: Decisions, environment: str) -> Counter[str]:
+    """Return the number of decisions about each feature since the server started."""
     counts: Counter[str] = Counter()
-    for (env, feature_id, _), count in DECISIONS.totals().items():
+    for (env, feature_id, _), count in decisions.total.items():
         if env == environment:
             counts[feature_id] += count
     return counts
 
 
-class Rates:
-    """Samples of the counts. They are taken when somebody looks, so that they cost nothing otherwise."""
+def whose(decisions: Decisions) -> str:
+    """Return in words whose decisions these are."""
+    answered, processes = decisions.answered, decisions.processes
+    if not processes:
+        return "one process of this server: the others could not be asked"
+    if answered < processes:
+        return (
+            f"this server, of whose {processes} processes only {answered} answered: the others count as they last did"
+        )
+    return "this server, which is one process" if processes == 1 else f"this server, all {processes} processes together"
 
-    def __init__(self, take: Callable[[], Sample] = _sample) -> None:
-        self._take = take
-        self._samples = deque([take()])
 
-    def rate(self, environment: str) -> Rate:
-        """Return how many decisions there were in an environment, within the last minute if that is known."""
-        now = self._take()
-        while len(self._samples) > 1 and now.moment - self._samples[1].moment >= WINDOW_SECONDS:
-            self._samples.popleft()
-        before = self._samples[0]
-        if now.moment - self._samples[-1].moment >= MIN_SECONDS:
-            self._samples.append(now)
-        grown, total = (
-            {reason: n for (env, reason), n in counts.items() if env == environment}
-            for counts in (now.counts - before.counts, now.counts)
-        )
-        refusals = sorted(
-            ((reason_words(reason), grown.get(reason, 0), count) for reason, count in total.items() if _is_no(reason)),
-            key=lambda each: (-each[1], -each[2]),
-        )
-        no = sum(count for reason, count in grown.items() if _is_no(reason))
-        return Rate(
-            max(now.moment - before.moment, MIN_SECONDS), sum(grown.values()) - no, no, sum(total.values()), refusals
-        )
+def _is_no(reason: int) -> bool:
+    return reason == RATE_LIMIT_OVER_LIMIT or reason in NO

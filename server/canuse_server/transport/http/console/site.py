@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.dispatch import Dispatcher
-from canuse_server.transport.http.console.figures import Rates
 from canuse_server.transport.http.console.sessions import Sessions
 from canuse_server.transport.http.host import Host
 
@@ -27,7 +26,6 @@ class Site:
     """Limits the bodies that are read at a time."""
     host: Host
     sessions: Sessions = field(init=False)
-    rates: Rates = field(default_factory=Rates)
     _loading: "asyncio.Task[Templates] | None" = None
 
     def __post_init__(self) -> None:

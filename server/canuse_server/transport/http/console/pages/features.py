@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from canuse.v1 import catalog_service_pb2 as catalog
 from canuse.v1 import usage_service_pb2 as usage
 from canuse_server.transport.http.calls import in_worker
-from canuse_server.transport.http.console.figures import decisions_by_feature
+from canuse_server.transport.http.console.figures import by_feature, whose
 from canuse_server.transport.http.console.visit import View, Visit
 
 PAGE_SIZE: Final = 50
@@ -40,8 +40,13 @@ async def read_all(visit: Visit) -> View:
     request = catalog.ListFeaturesRequest(page_size=PAGE_SIZE, page_token=visit.query("page_token"))
     answer = await visit.call("CatalogService/ListFeatures", request, catalog.ListFeaturesResponse)
     assert visit.visitor.caller is not None
-    counts = decisions_by_feature(visit.visitor.caller.env.environment)
-    values = {"features": answer.features, "next_page_token": answer.next_page_token, "counts": counts}
+    decisions = await visit.site.host.decisions()
+    values = {
+        "features": answer.features,
+        "next_page_token": answer.next_page_token,
+        "counts": by_feature(decisions, visit.visitor.caller.env.environment),
+        "whose": whose(decisions),
+    }
     return View("features.html", values)
 
 

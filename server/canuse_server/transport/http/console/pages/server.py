@@ -26,6 +26,7 @@ async def read(visit: Visit) -> View:
     values: dict[str, Any] = {
         "version": version("canuse"),
         "is_ready": host.is_ready(),
+        "decisions": await host.decisions(),
         "grpc_address": host.grpc_address(),
         "catalog_version": env.cache.version,
         "catalog_age": time.monotonic() - env.cache.refreshed_at,

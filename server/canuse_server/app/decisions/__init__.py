@@ -1,0 +1,1 @@
+"""How many decisions a server makes, all its processes together."""
