@@ -94,7 +94,7 @@ def create_usage_event(
                 feature_id=feature_id,
                 delta=delta,
                 action=action,
-                event_id=event_id,
+                event_id="" if event_id is None else event_id,
                 metadata=metadata,
             )
         except REFUSED:
@@ -115,7 +115,11 @@ def use_feature(
     if None not in (user_id, feature_id, delta):
         try:
             return v1.UseFeatureRequest(
-                user_id=user_id, feature_id=feature_id, delta=delta, event_id=event_id, metadata=metadata
+                user_id=user_id,
+                feature_id=feature_id,
+                delta=delta,
+                event_id="" if event_id is None else event_id,
+                metadata=metadata,
             )
         except REFUSED:
             pass
