@@ -20,7 +20,9 @@ from tools.formatting import ROOT, formatted
 
 SOURCE: Final = Path("client/canuse/_async")
 TARGET: Final = Path("client/canuse/_sync")
-BY_HAND: Final = frozenset({"__init__.py", "batching.py", "channel.py", "connection.py", "limited.py", "transport.py"})
+BY_HAND: Final = frozenset(
+    {"__init__.py", "batching.py", "channel.py", "connection.py", "lending.py", "limited.py", "transport.py"}
+)
 
 REMOVED: Final = frozenset({"async", "await"})
 NAMES: Final = {

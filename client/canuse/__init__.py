@@ -56,6 +56,7 @@ from canuse.errors import (
     Unauthenticated,
     Unavailable,
 )
+from canuse.leases import HeldLease, HeldLeases, Lease
 
 __all__ = [
     "Aborted",
@@ -74,7 +75,10 @@ __all__ = [
     "ExtendLeaseAnswer",
     "FailedPrecondition",
     "FieldViolation",
+    "HeldLease",
+    "HeldLeases",
     "InvalidArgument",
+    "Lease",
     "NewApiKey",
     "NotFound",
     "OnUnavailable",

@@ -121,6 +121,9 @@ class CanUseAnswer(Lazy, Decision):
     failure: CanuseError | None = field(default=None, compare=False)
     """Why the service did not answer. Then the client did, as `Client(unavailable=…)` or the feature says: the `source`
     is FALLBACK or LAST_KNOWN, and the reason is STORE_UNAVAILABLE. None: the service answered."""
+    local: bool = False
+    """Whether the client answered without a call, by a lease or from its cache: `Client(leases=…)`. The counts are then
+    those of the last answer of the service, with what this client has used since."""
 
     _CONVERTERS: ClassVar = {
         "reason": _reason_of,
@@ -131,6 +134,7 @@ class CanUseAnswer(Lazy, Decision):
         "on_unavailable": lambda message: OnUnavailable(
             message.on_unavailable if message.HasField("on_unavailable") else v1.ON_UNAVAILABLE_DENY
         ),
+        "local": lambda _: False,
     }
 
     def __bool__(self) -> bool:
@@ -218,6 +222,9 @@ class UseFeatureAnswer(Lazy, Decision):
     """The message of the API."""
     feature_id: str = ""
     """The feature. Empty if the answer was made from a message alone."""
+    local: bool = False
+    """Whether the client decided it without a call, by a lease: `Client(leases=…)`. Then it has no `event_id`, and the
+    counts are those of the last answer of the service, with what this client has used since."""
 
     _CONVERTERS: ClassVar = {
         "reason": _reason_of,
@@ -225,6 +232,7 @@ class UseFeatureAnswer(Lazy, Decision):
         "event_id": attrgetter("event_id"),
         "replayed": attrgetter("replayed"),
         "retry_after": lambda message: _length_in(message, "retry_after"),
+        "local": lambda _: False,
     }
 
     def __bool__(self) -> bool:

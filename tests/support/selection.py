@@ -39,6 +39,7 @@ EXTENDED_FOLDERS: Final = (
     "gateway",
     "go",
     "harness",
+    "leases",
     "recorder",
     "test_kit",
     "traces",

@@ -71,6 +71,8 @@ def test_an_answer_has_every_field_of_its_message_and_the_message(message: type[
     more = {"feature_id"} if hasattr(kind, "raise_if_denied") and kind is not canuse.UseFeaturesAnswer else set()
     if kind in (canuse.CanUseAnswer, canuse.CreateUsageEventAnswer):
         more.add("failure")
+    if kind in (canuse.CanUseAnswer, canuse.UseFeatureAnswer):
+        more.add("local")
     assert {field.name for field in fields(kind)} == {*message.DESCRIPTOR.fields_by_name, "message", *more}
     sent = message()
     assert kind.from_message(sent).message is sent
@@ -130,7 +132,8 @@ def test_an_answer_prints_with_the_names_of_the_api() -> None:
     )
     assert repr(answer) == (
         "CanUseAnswer(access=True, reason=REASON_OVERAGE, consumption=None, source=SOURCE_STORE, explanation=None, "
-        "retry_after=None, on_unavailable=ON_UNAVAILABLE_DENY, feature_id='api-calls', failure=None)"
+        "retry_after=None, on_unavailable=ON_UNAVAILABLE_DENY, feature_id='api-calls', failure=None, "
+        "local=False)"
     )
 
 

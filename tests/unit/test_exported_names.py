@@ -24,7 +24,7 @@ SERVICES = (
 )
 
 
-MORE = ("attach", "entitlements", "limited", "recorder", "using")
+MORE = ("attach", "entitlements", "leases", "limited", "recorder", "using")
 """Methods for common jobs, which are no RPCs."""
 
 
@@ -75,7 +75,7 @@ def public_classes(module: ModuleType) -> set[str]:
 def test_the_client_library_exports_the_clients_the_answers_the_errors_and_the_api() -> None:
     classes = public_classes(canuse.errors) | public_classes(canuse.answers) | public_classes(canuse.enums)
     others = {"Client", "AsyncClient", "Tls", "channel_options", "service_config", "v1", "__version__"}
-    others |= {"NewApiKey", "Retry", "Use", "UserToken"}
+    others |= {"HeldLease", "HeldLeases", "Lease", "NewApiKey", "Retry", "Use", "UserToken"}
     assert set(canuse.__all__) == others | classes
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", canuse.__version__)
 

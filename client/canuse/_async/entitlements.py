@@ -1,12 +1,13 @@
 """Checks and uses of features."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from canuse import _requests, v1
 from canuse._arguments import build
 from canuse._async.base import BaseClient
+from canuse._async.lending import in_thread
 from canuse._unavailable import is_no_answer
 from canuse.answers import (
     CanUseAnswer,
@@ -19,6 +20,10 @@ from canuse.answers import (
     batch_use_feature_answers,
 )
 from canuse.errors import CanuseError
+from canuse.leases.clock import clock
+
+if TYPE_CHECKING:
+    from canuse.leases.worker import Worker
 
 
 class EntitlementMethods(BaseClient):
@@ -42,6 +47,19 @@ class EntitlementMethods(BaseClient):
             NotFound: The user or the feature does not exist.
             Unavailable, DeadlineExceeded: There is no answer, and none is to be given in its place.
         """
+        leases = self._leases if explain is False else None
+        if leases is None:
+            return await self._can_use(user_id, feature_id, delta, explain)
+        if (local := leases.table.check(user_id, feature_id, delta)) is not None:
+            return local
+        asked_at = clock()
+        answer = await self._can_use(user_id, feature_id, delta, explain)
+        if await self._gave_back(leases, user_id, feature_id, delta, answer):
+            answer = await self._can_use(user_id, feature_id, delta, explain)
+        leases.table.note_check(user_id, answer, asked_at)
+        return answer
+
+    async def _can_use(self, user_id: str, feature_id: str, delta: int, explain: bool) -> CanUseAnswer:
         request = _requests.can_use(user_id, feature_id, delta=delta, explain=explain)
         patience = self._fallbacks.retry_seconds(feature_id)
         try:
@@ -51,6 +69,13 @@ class EntitlementMethods(BaseClient):
         answer = CanUseAnswer.from_message(response, feature_id)
         self._fallbacks.note(user_id, answer)
         return answer
+
+    async def _gave_back(
+        self, leases: "Worker", user_id: str, feature_id: str, delta: int, answer: CanUseAnswer | UseFeatureAnswer
+    ) -> bool:
+        """Give a lease back whose units were missing for a yes; return whether to ask again."""
+        account = leases.table.lent(user_id, feature_id, delta, answer)
+        return account is not None and await in_thread(lambda: leases.give_back(account))
 
     async def create_usage_event(
         self,
@@ -129,6 +154,21 @@ class EntitlementMethods(BaseClient):
             FailedPrecondition: The feature is binary.
             AlreadyExists: The `event_id` was already used for a different request.
         """
+        leases = self._leases if event_id is None and metadata is None else None
+        if leases is None:
+            return await self._use_feature(user_id, feature_id, delta, event_id, metadata)
+        if (local := leases.table.use(user_id, feature_id, delta)) is not None:
+            return local
+        asked_at = clock()
+        answer = await self._use_feature(user_id, feature_id, delta, None, None)
+        if await self._gave_back(leases, user_id, feature_id, delta, answer):
+            answer = await self._use_feature(user_id, feature_id, delta, None, None)
+        leases.table.note_use(user_id, feature_id, delta, answer, asked_at)
+        return answer
+
+    async def _use_feature(
+        self, user_id: str, feature_id: str, delta: int, event_id: str | None, metadata: Mapping[str, str] | None
+    ) -> UseFeatureAnswer:
         request = _requests.use_feature(user_id, feature_id, delta=delta, event_id=event_id, metadata=metadata)
         response = await self._call(self._stubs.entitlements.UseFeature, request)
         answer = UseFeatureAnswer.from_message(response, feature_id)

@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
@@ -23,10 +23,17 @@ from canuse._sync.attached import UsesRecorder
 from canuse._sync.batching import batched_stubs
 from canuse._sync.channel import Channel, open_channel
 from canuse._sync.connection import Connections
+from canuse._sync.lending import in_thread, open_leases
 from canuse._sync.stubs import Stubs
 from canuse._sync.transport import Transport
 from canuse._tls import Tls
 from canuse._unavailable import NOTHING, Fallback, Fallbacks
+from canuse.errors import CanuseError
+from canuse.leases import NO_LEASES, HeldLeases, Lease, check_leases
+
+if TYPE_CHECKING:
+    from canuse.leases.calls import Record
+    from canuse.leases.worker import Worker
 
 
 class BaseClient(Transport):
@@ -48,6 +55,7 @@ class BaseClient(Transport):
         unavailable: Mapping[str, Fallback] = NOTHING,
         unavailable_default: Fallback | None = None,
         batching: bool = False,
+        leases: Mapping[str, Lease] = NO_LEASES,
     ) -> None:
         """Prepare a client; the first call connects.
 
@@ -75,12 +83,16 @@ class BaseClient(Transport):
                 `on_unavailable` said in the last answer about it; "raise" if there was none.
             batching: Send calls of `can_use`, `use_feature` and `create_usage_event` that are made at the same time in
                 one request. Each has its own answer or error. With many callers that saves most of the time.
+            leases: For features, by their id, how to reserve units ahead, so that `use_feature` and `can_use` are
+                decided without a call: `{"api-calls": canuse.Lease()}`. Close such a client: that records the last
+                uses, as do the end of the process and SIGTERM.
 
         Raises:
             BadArgument: A setting is invalid, or cannot be combined with another; the error names it.
             OSError: A file of `tls` cannot be read.
         """
         check_settings(Channel, channel, credentials, tls, options, retry)
+        lent = check_leases(leases)
         metadata = _environment.metadata(api_key, durability)
         self._target = "" if channel is not None else _environment.target(target)
         if tls is None:
@@ -88,17 +100,22 @@ class BaseClient(Transport):
         make_credentials = credentials_maker(credentials, tls)
         self._fallbacks = Fallbacks(unavailable, unavailable_default)
         self._recorder: UsesRecorder | None = None
+        calls = (
+            metadata,
+            positive("timeout_seconds", timeout_seconds),
+            positive("silence_timeout_seconds", silence_timeout_seconds),
+            retry_policy(retry, own_channel=channel is not None),
+        )
         super().__init__(
             Connections(
                 lambda: open_channel(self._target, make_credentials(), client_options(options)),
                 channel,
                 batched_stubs if _flag("batching", batching) else Stubs,
             ),
-            metadata,
-            positive("timeout_seconds", timeout_seconds),
-            positive("silence_timeout_seconds", silence_timeout_seconds),
-            retry_policy(retry, own_channel=channel is not None),
+            *calls,
         )
+        connection = (self._target, make_credentials, client_options(options))
+        self._leases = open_leases(lent, self, channel, connection, calls)
 
     def __repr__(self) -> str:
         """Return the class and the server's address, without the key."""
@@ -113,9 +130,32 @@ class BaseClient(Transport):
         """
         self._recorder = recorder
 
+    def leases(self) -> HeldLeases:
+        """Return what the client decides by itself: the leases that it holds, and the uses that are not recorded yet.
+
+        None are left after `close`. Those of all clients are in `list_leases`.
+        """
+        return HeldLeases() if self._leases is None else self._leases.view()
+
     def close(self) -> None:
-        """Close the connection; calls in flight raise ClientClosed. A channel that was passed in stays open."""
+        """Close the connection; calls in flight raise ClientClosed. A channel that was passed in stays open.
+
+        Leases are settled first, within `timeout_seconds`. Uses that cannot be recorded go to the attached recorder.
+        """
+        if (leases := self._leases) is not None:
+            for use in in_thread(lambda: leases.close(self._timeout_seconds)):
+                self._keep_or_lose(leases, use)
         self._connections.close()
+
+    def _keep_or_lose(self, leases: "Worker", use: "Record") -> None:
+        """Let the attached recorder keep what a lease has not reported."""
+        if self._recorder is None:
+            leases.lose(use, "the service did not answer")
+            return
+        try:
+            self._recorder.record(use.user_id, use.feature_id, use.used, use.event_id)
+        except CanuseError as error:
+            leases.lose(use, f"neither the service nor the recorder took it: {error}")
 
     def __enter__(self) -> Self:
         """Return the client."""

@@ -1,6 +1,7 @@
 """The clients whose service is in memory."""
 
 import time as clock
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Self
 
@@ -8,6 +9,7 @@ from canuse._arguments import timestamp
 from canuse.async_client import AsyncClient
 from canuse.client import Client
 from canuse.errors import InvalidArgument
+from canuse.leases import NO_LEASES, Lease, check_leases
 from canuse.testing.definitions import Definitions
 from canuse.testing.fake.channel import FakeAsyncChannel, FakeChannel, Service
 from canuse.testing.fake.periods import as_datetime, in_ms
@@ -29,8 +31,9 @@ class FakeClient(Client, Definitions):
     the differences.
     """
 
-    def __init__(self) -> None:
-        """Start without any data, at the present time."""
+    def __init__(self, *, leases: Mapping[str, Lease] = NO_LEASES) -> None:
+        """Start without any data, at the present time. `leases` is checked, and not used: there is no call to save."""
+        check_leases(leases)
         self._service = Service(clock.time_ns() // 1_000_000)
         super().__init__(channel=FakeChannel(self._service))
 
@@ -72,8 +75,9 @@ class FakeAsyncClient(AsyncClient):
     client = FakeAsyncClient(fake)
     """
 
-    def __init__(self, fake: FakeClient | None = None) -> None:
-        """Share the data and the time of a FakeClient. Default: a new one."""
+    def __init__(self, fake: FakeClient | None = None, *, leases: Mapping[str, Lease] = NO_LEASES) -> None:
+        """Share the data and the time of a FakeClient. Default: a new one. `leases` is checked, and not used."""
+        check_leases(leases)
         self.fake = FakeClient() if fake is None else fake
         """The client that defines users and packages, and moves the time."""
         super().__init__(channel=FakeAsyncChannel(self.fake._service))  # noqa: SLF001 - of the same module
