@@ -14,7 +14,7 @@ MAX_BATCH: Final = 1000
 """Maximum number of calls in a batch, by the API."""
 WINDOW_SECONDS: Final = 0.002
 """How long a call waits for others while earlier ones are in flight, unless one of those ends sooner."""
-SPLIT_FROM: Final = 64
+SPLIT_FROM: Final = 32
 """Number of calls from which they leave in two batches."""
 
 _OF_ALL: Final = (

@@ -1,7 +1,7 @@
 """Builds the requests of both clients from the arguments of their methods. No I/O.
 
 A request with ids only is built where it is sent. Those of the calls that are made most often are built without
-`build` if all is well, in a third of its time: to protobuf, None is an unset field.
+`build` if all is well, in a third of its time.
 """
 
 # ruff: noqa: A002 - `type` is what the field is called everywhere else too

@@ -20,8 +20,9 @@ _Waiting: TypeAlias = "tuple[Any, asyncio.Future[Any], float | None, Any]"
 class BatchedMethod:
     """A method of a stub. Its first call leaves at once; further ones leave together.
 
-    Those of the same tick of the event loop leave at its end. Later ones wait until a call in flight ends, but no
-    longer than the window. Of many calls, one half leaves while the other half is in flight.
+    While one call is in flight, those of one tick of the event loop leave at its end. While there are more, others wait
+    until one of those ends, but no longer than the window. Of many calls, one half leaves while the other half is in
+    flight. A lone call costs no tick.
     """
 
     def __init__(self, single: Any, batch: Any, batching: Batching) -> None:
@@ -36,7 +37,7 @@ class BatchedMethod:
         """The calls in flight, in the `_batches`."""
         self._batches = 0
         self._tick: asyncio.Handle | None = None
-        """The end of the tick in which calls have left."""
+        """The end of a tick in which calls wait to leave."""
         self._window: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -47,20 +48,21 @@ class BatchedMethod:
         # Explanations are large, and a retry, which has an option, may have to wait for a connection.
         if options or (self._explains and request.explain):
             return self._single(request, timeout=timeout, metadata=metadata, **options)  # type: ignore[no-any-return]
-        if not self._in_flight:
+        if not self._in_flight and not self._waiting:
             return self._send_first(request, timeout, metadata)
         answer = self._loop.create_future()
         self._waiting.append((request, answer, timeout, metadata))
         if len(self._waiting) == MAX_BATCH:
             self._send_waiting(MAX_BATCH)
-        elif self._tick is None and self._window is None:
-            self._window = self._loop.call_later(WINDOW_SECONDS, self._window_ended)
+        elif self._tick is None:
+            if self._in_flight < 2:
+                self._tick = self._loop.call_soon(self._leave)
+            elif self._window is None:
+                self._window = self._loop.call_later(WINDOW_SECONDS, self._window_ended)
         return answer
 
     async def _send_first(self, request: Any, timeout: float | None, metadata: Any) -> Any:  # noqa: ASYNC109 - as gRPC
         self._started(1)
-        if self._tick is None:
-            self._tick = self._loop.call_soon(self._leave)
         try:
             return await self._single(request, timeout=timeout, metadata=metadata)
         finally:
@@ -74,7 +76,7 @@ class BatchedMethod:
         """Let calls leave after those that got their answers have made their next ones."""
         self._batches -= 1
         self._in_flight -= calls
-        if self._tick is None:
+        if self._tick is None and (self._waiting or self._in_flight):
             self._tick = self._loop.call_soon(self._leave)
 
     def _leave(self) -> None:

@@ -82,7 +82,8 @@ class BaseClient(Transport):
             unavailable_default: The same for features that `unavailable` does not name. None: as the feature's
                 `on_unavailable` said in the last answer about it; "raise" if there was none.
             batching: Send calls of `can_use`, `use_feature` and `create_usage_event` that are made at the same time in
-                one request. Each has its own answer or error. With many callers that saves most of the time.
+                one request. Each has its own answer or error. With many callers, from some 16 on, that saves most of
+                the time.
             leases: For features, by their id, how to reserve units ahead, so that `use_feature` and `can_use` are
                 decided without a call: `{"api-calls": canuse.Lease()}`. Close such a client: that records the last
                 uses, as do the end of the process and SIGTERM.
