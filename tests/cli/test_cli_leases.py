@@ -1,5 +1,7 @@
 """The commands that reserve amounts and settle leases."""
 
+from datetime import timedelta
+
 import pytest
 
 from support.command_line import CommandLine, Subscriber
@@ -62,6 +64,28 @@ def test_leases_are_json_on_demand(run: CommandLine, subscriber: Subscriber) -> 
     assert granted["consumption"]["reserved"] == 2
     settled = run("settle", granted["lease_id"], "1", "--json").json()
     assert (settled["recorded"], settled["late"], settled["consumption"]["used"]) == (True, False, 1)
+
+
+def test_open_leases_are_listed_those_that_expire_first_come_first(
+    run: CommandLine, subscriber: Subscriber, client: Client
+) -> None:
+    assert run("leases", subscriber.user).stdout == f"no open leases of {subscriber.user}\n"
+    late = client.reserve(subscriber.user, subscriber.unlimited, 7, ttl=timedelta(hours=2)).lease_id
+    soon = client.reserve(subscriber.user, subscriber.counted, 2, ttl=timedelta(hours=1)).lease_id
+    listed = run("leases", subscriber.user)
+    assert (listed.status, listed.stderr) == (0, "")
+    assert [row[:3] for row in listed.rows()] == [
+        [soon, subscriber.counted, "2"],
+        [late, subscriber.unlimited, "7"],
+    ]
+    assert [row[0] for row in run("leases", subscriber.user, "--limit", "1").rows()] == [soon]
+    [of_one] = run("leases", subscriber.user, "--feature", subscriber.unlimited, "--json").json()
+    assert (of_one["id"], of_one["feature_id"], of_one["amount"]) == (late, subscriber.unlimited, 7)
+    assert of_one["expires_at"].endswith("Z")
+    client.settle(soon, 0)
+    empty = run("leases", subscriber.user, "--feature", subscriber.counted)
+    assert empty.stdout == f"no open leases of {subscriber.user} of {subscriber.counted}\n"
+    assert run("leases", "nobody").status == 2
 
 
 def test_an_error_is_one_line_on_standard_error_with_status_2(run: CommandLine, subscriber: Subscriber) -> None:

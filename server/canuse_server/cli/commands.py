@@ -19,7 +19,7 @@ from canuse_server.cli.exit_status import EXIT_NO
 from canuse_server.cli.export import export_user
 from canuse_server.cli.grants import grants
 from canuse_server.cli.kana.command import import_kana
-from canuse_server.cli.leases import extend_lease, reserve, settle
+from canuse_server.cli.leases import extend_lease, leases, reserve, settle
 from canuse_server.cli.migrate import migrate
 from canuse_server.cli.operations.audit import audit
 from canuse_server.cli.operations.health import health
@@ -39,6 +39,7 @@ def register(app: typer.Typer) -> None:
     app.command("can-use")(can_use)
     app.command("record")(record)
     app.command("reserve")(reserve)
+    app.command("leases")(leases)
     app.command("extend-lease")(extend_lease)
     app.command("settle")(settle)
     app.command("usage")(usage)

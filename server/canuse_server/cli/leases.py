@@ -1,6 +1,7 @@
-"""The commands that reserve an amount before use, extend the lease, and settle it."""
+"""The commands that reserve an amount before use, list leases, extend one, and settle it."""
 
 from datetime import timedelta
+from itertools import islice
 from typing import Annotated
 
 import typer
@@ -9,7 +10,26 @@ from canuse import SettleAnswer
 from canuse_server.cli import output as out
 from canuse_server.cli.connection import Connection, with_connection
 from canuse_server.cli.exit_status import EXIT_NO
-from canuse_server.cli.options import EventId, Feature, Json, User
+from canuse_server.cli.options import EventId, Feature, Json, Limit, User
+
+
+@with_connection
+def leases(
+    connection: Connection,
+    user: User,
+    feature: Annotated[str | None, typer.Option(metavar="FEATURE", help="Only leases of this feature.")] = None,
+    limit: Limit = None,
+    as_json: Json = False,
+) -> None:
+    """List a user's open leases: those that expire first come first. Settled and expired ones are not among them."""
+    with connection.client() as client:
+        found = list(islice(client.list_leases(user, feature_id=feature), limit))
+    if as_json:
+        out.print_json([out.as_json(lease) for lease in found])
+        return
+    rows = ([each.id, each.feature_id, str(each.amount), out.moment(each, "expires_at", "")] for each in found)
+    of_feature = f" of {feature}" if feature else ""
+    out.print_table(("lease", "feature", "amount", "expires at"), rows, empty=f"no open leases of {user}{of_feature}")
 
 
 @with_connection
