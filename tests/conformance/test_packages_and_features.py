@@ -141,7 +141,9 @@ def test_a_second_base_package_is_refused_and_changes_nothing(client: Client, st
     for package_ids in ([base], [add_on, base], [before[0].package_id]):
         refused = failure(stubs.subscriptions.Subscribe, subscribe(user_id, *package_ids))
         assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SECOND_BASE_PACKAGE")
-        assert refused.metadata == {"user_id": user_id}
+        assert refused.metadata == {"user_id": user_id, "subscription_id": before[0].id}
+        in_the_way = f"subscription '{before[0].id}' to package '{before[0].package_id}' is in the way"
+        assert f"{in_the_way}; ChangePackage replaces it" in refused.message
         assert list(client.list_subscriptions(user_id)) == before
     assert len(client.subscribe(user_id, [add_on])) == 1
     assert len(client.subscribe(user_id, [add_on])) == 1
@@ -151,7 +153,8 @@ def test_two_base_packages_in_one_call_are_refused_and_none_is_made(client: Clie
     user_id = client.create_user(unique("user")).id
     package_ids = [package(client, []), package(client, [], ADD_ON), package(client, [])]
     refused = failure(stubs.subscriptions.Subscribe, subscribe(user_id, *package_ids))
-    assert refused.reason == "SECOND_BASE_PACKAGE"
+    assert (refused.reason, refused.metadata) == ("SECOND_BASE_PACKAGE", {"user_id": user_id})
+    assert all(f"'{each}'" in refused.message for each in package_ids[::2])
     missing = unique("missing")
     refused = failure(stubs.subscriptions.Subscribe, subscribe(user_id, *package_ids[:2], missing))
     assert (refused.reason, refused.metadata) == ("PACKAGE_NOT_FOUND", {"package_id": missing})
@@ -180,7 +183,8 @@ def test_base_packages_may_follow_each_other_but_not_overlap(
 
     back = v1.Subscription(id=first.id, status=v1.SUBSCRIPTION_STATUS_ACTIVE)
     update = v1.UpdateSubscriptionRequest(subscription=back)
-    assert failure(clocked_stubs.subscriptions.UpdateSubscription, update).reason == "SECOND_BASE_PACKAGE"
+    refused = failure(clocked_stubs.subscriptions.UpdateSubscription, update)
+    assert (refused.reason, refused.metadata["subscription_id"]) == ("SECOND_BASE_PACKAGE", second.id)
     clocked.cancel_subscription(second.id)
     assert clocked.update_subscription(first.id, status=v1.SUBSCRIPTION_STATUS_ACTIVE).status == back.status
     assert clocked.can_use(user_id, feature_id).consumption.budget == 5

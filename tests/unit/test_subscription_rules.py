@@ -19,8 +19,8 @@ from canuse_server.domain.model import (
 from canuse_server.domain.subscriptions import (
     counts_at,
     end_ms,
-    has_two_bases,
     next_change_ms,
+    overlapping_bases,
     period_end_ms,
     status_at,
 )
@@ -126,7 +126,7 @@ def test_two_bases_are_two_too_many_exactly_where_both_hold_at_some_moment_from_
     # The API sets no end before a start that is still to come: a subscription cancelled early ends now.
     items = [item for item in items if not _ends_unstarted(item, now_ms)]
     bases = [item for item in items if item.package_id == "base"]
-    assert has_two_bases(items, PACKAGES, now_ms) == any(
+    assert bool(overlapping_bases(items, PACKAGES, now_ms)) == any(
         sum(_holds(item, moment, now_ms) for item in bases) > 1 for moment in FOREVER
     )
 
@@ -144,23 +144,23 @@ def _holds(item: Subscription, moment: int, now_ms: int) -> bool:
 @pytest.mark.parametrize("status", [status for status in SubscriptionStatus if status not in OVER])
 def test_a_base_that_is_not_paid_for_still_takes_up_its_place(status: SubscriptionStatus) -> None:
     first = subscription(status, trial_end_ms=CANCEL, token="a")
-    assert has_two_bases([first, subscription(token="b")], PACKAGES, START)
+    assert overlapping_bases([first, subscription(token="b")], PACKAGES, START)
 
 
 @pytest.mark.parametrize("status", OVER)
 def test_a_base_that_is_over_makes_room_for_another(status: SubscriptionStatus) -> None:
-    assert not has_two_bases([subscription(status, token="a"), subscription(token="b")], PACKAGES, START)
+    assert not overlapping_bases([subscription(status, token="a"), subscription(token="b")], PACKAGES, START)
 
 
 def test_a_base_can_follow_another_at_the_moment_that_one_ends() -> None:
     first = subscription(cancel_at_ms=CANCEL, token="a")
-    assert not has_two_bases([first, subscription(started_at_ms=CANCEL, token="b")], PACKAGES, START)
-    assert has_two_bases([first, subscription(started_at_ms=CANCEL - 1, token="b")], PACKAGES, START)
+    assert not overlapping_bases([first, subscription(started_at_ms=CANCEL, token="b")], PACKAGES, START)
+    assert overlapping_bases([first, subscription(started_at_ms=CANCEL - 1, token="b")], PACKAGES, START)
 
 
 def test_any_number_of_add_ons_goes_with_a_base() -> None:
     add_ons = [subscription(token=f"a{number}", package_id="add-on") for number in range(5)]
-    assert not has_two_bases([subscription(), *add_ons], PACKAGES, START)
+    assert not overlapping_bases([subscription(), *add_ons], PACKAGES, START)
 
 
 def day(*parts: int) -> int:

@@ -60,7 +60,8 @@ class ErrorReason(Enum):
     CATALOG_CHANGED = ErrorSpec(StatusCode.ABORTED, "Plan again: the catalogue has changed since. Nothing was written.")
     PACKAGE_NOT_BASE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Subscribe to the add-on with Subscribe.")
     SECOND_BASE_PACKAGE = ErrorSpec(
-        StatusCode.FAILED_PRECONDITION, "End the other base subscription first, or replace it with ChangePackage."
+        StatusCode.FAILED_PRECONDITION,
+        "Replace the other base package with ChangePackage, or end its subscription first.",
     )
     TOO_MANY_SUBSCRIPTIONS = ErrorSpec(
         StatusCode.FAILED_PRECONDITION,

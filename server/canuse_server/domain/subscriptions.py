@@ -81,10 +81,15 @@ def in_place_of(
     return min(same, key=lambda item: (item.started_at_ms, item.token), default=None)
 
 
-def has_two_bases(subscriptions: Iterable[Subscription], packages: Packages, now_ms: int) -> bool:
-    """Whether two base packages overlap from now on. One that ends no later than the next starts does not."""
+def overlapping_bases(
+    subscriptions: Iterable[Subscription], packages: Packages, now_ms: int
+) -> tuple[Subscription, Subscription] | None:
+    """Return two base packages that overlap from now on, the earlier one first; None if there are none.
+
+    One that ends no later than the next starts does not overlap.
+    """
     bases = coming_bases(subscriptions, packages, now_ms)
-    return any(_or_infinity(end_ms(one)) > other.started_at_ms for one, other in pairwise(bases))
+    return next((pair for pair in pairwise(bases) if _or_infinity(end_ms(pair[0])) > pair[1].started_at_ms), None)
 
 
 def period_end_ms(subscription: Subscription, package: Package, now_ms: int) -> int | None:
