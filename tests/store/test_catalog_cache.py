@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from canuse import v1
 from canuse_server.api.context import CallContext
@@ -122,9 +123,19 @@ async def test_a_server_too_far_behind_for_the_log_of_changes_reads_everything(
     await put(other, replace(CALLS, archived=True))
     for number in range(CHANGES_KEPT + 200):
         await put(other, Feature("sso", FeatureType.BINARY, 1, name=str(number)))
-    await env.cache.refresh()
+    with capture_logs() as lines:
+        await env.cache.refresh()
+    assert [each["event"].startswith("reading the whole catalogue") for each in lines] == [True]
     assert env.cache.features["calls"].archived
     assert env.cache.features["sso"].name == str(CHANGES_KEPT + 199)
+
+
+async def test_the_first_feature_of_an_empty_catalogue_is_nothing_to_log(env: Environment, other: Environment) -> None:
+    await env.cache.refresh()
+    await put(other, CALLS)
+    with capture_logs() as lines:
+        await env.cache.refresh()
+    assert (lines, list(env.cache.features)) == ([], ["calls"])
 
 
 Dump = dict[bytes, bytes]

@@ -89,7 +89,8 @@ class CatalogCache:
     async def _read_all(self, stamp: bytes) -> None:
         """Read all features, a few at a time. The next refresh reads concurrent changes."""
         await self._store.require_data()
-        if self._stamp is not None:
+        # Of a catalogue in which this process knows nothing, that is what it does anyway.
+        if self._stamp is not None and (self.features or self._number):
             log.info("reading the whole catalogue: the changes since the last read are unknown", stamp=stamp.decode())
         # Reads that started before are obsolete, and must not prevent newer ones from being kept.
         self._history += 1
