@@ -356,4 +356,5 @@ def test_the_routes_demand_keys_with_their_scopes(tmp_path_factory: pytest.TempP
                 pulled = http.get("/cli/pull", headers=headers)
                 validated = http.post("/cli/validate", json={}, headers=headers)
                 assert (pulled.status_code, validated.status_code) == statuses
+                assert ("kana pull needs an API key" in pulled.text) is (key is None)
                 assert isinstance(validated.json()["data"], list)

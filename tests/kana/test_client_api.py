@@ -137,6 +137,10 @@ def test_bad_credentials_are_told_before_the_body_is_read(
     [error] = answer.json()["errors"]
     assert error["message"].startswith("Unauthenticated")
     assert error["extensions"]["code"] == "UNAUTHENTICATED"
+    # What needs a key is what was called, and no method that the caller has never heard of.
+    assert (f"{path} needs an API key" in error["message"]) is (
+        credentials in ("", "Bearer", "Basic eDp5", "prv_test_x")
+    )
 
 
 def test_a_key_works_bare_and_with_bearer_and_reaches_its_environment_only(guarded: AuthenticatedServer) -> None:

@@ -20,12 +20,19 @@ def _credentials(sent: str) -> str:
     return sent if sent.lower().startswith(BEARER) else f"Bearer {sent}"
 
 
-def check_credentials(dispatcher: Dispatcher, methods: tuple[str, ...], metadata: Metadata) -> None:
-    """Raise ApiError, before a body is read, if the caller may call none of these methods."""
+def check_credentials(dispatcher: Dispatcher, methods: tuple[str, ...], metadata: Metadata, door: str) -> None:
+    """Raise ApiError, before a body is read, if the caller may call none of these methods.
+
+    The error is about the path that was called, `door`: the caller has named none of the methods.
+    """
     for path in methods[1:]:
         try:
             dispatcher.authorizer.authorize(path, authorization(metadata))
         except ApiError:
             continue
         return
-    dispatcher.open(methods[0], metadata)
+    try:
+        dispatcher.open(methods[0], metadata)
+    except ApiError as error:
+        message = error.message.replace(f"{methods[0].rpartition('/')[2]} needs", f"{door} needs", 1)
+        raise ApiError(error.reason, message, error.metadata, error.violations, error.retry_after_seconds) from None

@@ -68,7 +68,7 @@ class GraphqlEndpoint:
         deadline = time.monotonic() + DEFAULT_TIMEOUT_SECONDS
         try:
             metadata = metadata_of(request)
-            check_credentials(self._dispatcher, self._methods, metadata)
+            check_credentials(self._dispatcher, self._methods, metadata, request.url.path)
         except ApiError as error:
             # As Kana answers: clients read the error in the body, and take another status for a failure of the network.
             return _failure(error, 200, error_headers(error))

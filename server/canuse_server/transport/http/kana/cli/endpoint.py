@@ -53,7 +53,7 @@ class CliEndpoint:
         calls = None
         try:
             metadata = metadata_of(request)
-            check_credentials(self._dispatcher, (self._path,), metadata)
+            check_credentials(self._dispatcher, (self._path,), metadata, f"kana {self._name}")
             calls = Calls(self._dispatcher, metadata, time.monotonic() + DEFAULT_TIMEOUT_SECONDS, self._pace)
             if self._verb == "GET":
                 return await self._run(calls, None)
