@@ -76,7 +76,7 @@ async def test_metrics_are_collected_once_at_a_time() -> None:
     async def is_ready() -> bool:
         return True
 
-    served = ops.application(is_ready, metrics)
+    served = ops.application(is_ready, metrics, is_local=True)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(served), base_url="http://localhost") as client:
         await asyncio.gather(*(client.get("/metrics") for _ in range(5)))
     assert most == 1

@@ -54,6 +54,29 @@ def test_the_ready_line_names_the_port(tmp_path: Path) -> None:
         assert httpx.post(f"{canuse.ops_url}/metrics").status_code == 405
 
 
+def test_on_the_loopback_it_answers_to_no_other_name(tmp_path: Path) -> None:
+    paths = ("/livez", "/readyz", "/metrics")
+    for folder in ("own", "all"):
+        (tmp_path / folder).mkdir()
+    with running(Canuse(tmp_path / "own", env=ANY_PORT)) as canuse:
+        for path in paths:
+            for host in ("localhost", "localhost:9464", "127.0.0.1", "[::1]:9464"):
+                assert httpx.get(canuse.ops_url + path, headers={"host": host}).status_code == 200
+            for host in ("evil.example", "127.0.0.1.evil.example:80", "10.0.0.7", ""):
+                answer = httpx.get(canuse.ops_url + path, headers={"host": host})
+                assert answer.status_code == 403
+                assert answer.text.startswith("on the loopback the header Host must be one of")
+        url = httpx.URL(canuse.ops_url)
+        with socket.create_connection((url.host, url.port or 0)) as probe:
+            probe.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+            assert probe.makefile("rb").readline().split()[1] == b"200"
+    # Probes and collectors have their own names for another address.
+    env = {"CANUSE_OPS_LISTEN": "0.0.0.0:0"}
+    with running(Canuse(tmp_path / "all", env=env)) as canuse:
+        for path in paths:
+            assert httpx.get(canuse.ops_url + path, headers={"host": "canuse-0.canuse:9464"}).status_code == 200
+
+
 def test_a_chosen_port_that_is_taken_keeps_the_server_from_starting(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from canuse_server.app.ports import leave_out
+from canuse_server.auth.access import is_loopback
 from canuse_server.settings import Settings
 from canuse_server.transport import ops
 from canuse_server.transport.http import server
@@ -23,6 +24,8 @@ async def open_port(
     except OSError as error:
         leave_out(settings, "ops_listen", f"can't listen on {settings.ops_listen}: {error}")
         return None
-    opened = server.HttpServer(ops.application(is_ready, metrics), listening, None)
+    opened = server.HttpServer(
+        ops.application(is_ready, metrics, is_local=is_loopback(settings.ops_listen)), listening, None
+    )
     await opened.start()
     return opened

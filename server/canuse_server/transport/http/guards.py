@@ -105,7 +105,7 @@ class Guards:
             text = "a request has either the header Content-Length or, in HTTP/1.1, Transfer-Encoding"
             return refusal(StatusCode.INVALID_ARGUMENT, text, 400, {"connection": "close"})
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
-        if self._is_open() and not all(_name(host) in LOCAL_HOSTS for host in hosts or [""]):
+        if self._is_open() and not all(map(is_local_name, hosts or [""])):
             accepted = ", ".join(sorted(LOCAL_HOSTS))
             text = f"without API keys the header Host must be one of {accepted}; see docs/security.md"
             return refusal(StatusCode.PERMISSION_DENIED, text, 403)
@@ -147,10 +147,10 @@ class Guards:
             headers["access-control-expose-headers"] = CORS_EXPOSED
 
 
-def _name(host: str) -> str:
-    """Return the name in a header `Host`, without the port."""
+def is_local_name(host: str) -> bool:
+    """Whether a header `Host` has a name of the loopback, whatever the port."""
     name, colon, port = host.lower().rpartition(":")
-    return name if colon and port.isdecimal() else host.lower()
+    return (name if colon and port.isdecimal() else host.lower()) in LOCAL_HOSTS
 
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
