@@ -55,6 +55,9 @@ async def test_a_method_is_called_by_the_keyboard_alone(server: AuthenticatedSer
     status, answer = shown.get_by_role("status"), shown.get_by_label("Answer")
     await status.filter(has_text="Status 401").wait_for()
     assert "API_KEY_MISSING" in await answer.inner_text()
+    # Its long lines are broken, so that nobody has to scroll aside to read them.
+    await page.set_viewport_size({"width": 375, "height": 800})
+    assert await answer.evaluate("(node) => node.scrollWidth <= node.clientWidth")
     await page.get_by_label("API key or user token").fill(server.admin)
     await shown.get_by_role("textbox").press("Control+Enter")
     await status.filter(has_text="Status 200").wait_for()
