@@ -26,7 +26,8 @@ _SCALARS: Final[Mapping[int, str]] = {
     FieldDescriptor.CPPTYPE_STRING: "a str",
     FieldDescriptor.CPPTYPE_BOOL: "True or False",
     FieldDescriptor.CPPTYPE_INT32: "an int from -2^31 to 2^31 - 1",
-    FieldDescriptor.CPPTYPE_INT64: "an int from -2^63 to 2^63 - 1",
+    # Those of 64 bits are all bounded further, so that JSON can carry them.
+    FieldDescriptor.CPPTYPE_INT64: "an int from -(2^53 - 1) to 2^53 - 1",
 }
 
 

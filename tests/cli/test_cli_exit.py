@@ -175,10 +175,15 @@ def closed(redirection: str, address: str, *arguments: str) -> "subprocess.Compl
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("events", "u", "--limit", "0"), "Invalid value for '--limit': "),
+        (("events", "u", "--limit", "0"), "--limit: must be at least 1; '0' was given; see canuse events --help"),
+        (("events", "u", "--limit", "9" * 30), "--limit: must be at most 1,000,000,000; '999"),
+        (("events", "u", "--limit"), "Option '--limit' requires an argument; see canuse --help"),
         (("record", "u"), "Missing argument 'FEATURE'; "),
         (("users", "list", "--nowhere"), "No such option: --nowhere; "),
-        (("can-use", "u", "f", "--delta", "x"), "Invalid value for '--delta': "),
+        (
+            ("can-use", "u", "f", "--delta", "x"),
+            "--delta: must be a whole number; 'x' was given; see canuse can-use --help",
+        ),
         (("users", "nosuch"), "No such command 'nosuch'; "),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
+from canuse_server.runtime.validation_text import what_is_accepted
 from canuse_server.settings import Settings
 
 PREFIX: Final = "CANUSE_"
@@ -32,7 +33,6 @@ _KUBERNETES_VARIABLE: Final = re.compile(
     r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$"
 )
 """Variables that Kubernetes sets for each service, so also for one whose name begins with canuse."""
-_SHOULD: Final = re.compile(r"^(Input|String|Value) should ")
 _MAX_SHOWN_CHARACTERS: Final = 40
 
 
@@ -76,7 +76,7 @@ def _problem(part: Any, config: Path | None, overrides: Mapping[str, object], en
         closest = _closest(name)
         hint = f"; did you mean {closest}?" if closest else ""
         return f"{config}: {name}: unknown setting{hint}"
-    text = _SHOULD.sub("must ", part["msg"].removeprefix("Value error, "))
+    text = what_is_accepted(part)
     if not name:
         return text
     source = _source(name, config, overrides, env)

@@ -7,6 +7,7 @@ from typing import Any, Final, NoReturn, TextIO, cast
 
 import typer
 
+from canuse_server.cli.usage_errors import in_one_line
 from canuse_server.runtime import interrupts, standard_error
 from canuse_server.runtime.interrupts import EXIT_INTERRUPTED
 
@@ -99,11 +100,7 @@ def _status_of(app: typer.Typer) -> Any:
 def _report(error: Exception) -> int:
     """Write an error in one line to standard error and return the exit status."""
     if isinstance(error, _UsageError):
-        usage = cast("Any", error)
-        message = " ".join(usage.format_message().split())
-        if type(error).__name__ == "NoArgsIsHelpError":
-            message = "a command is missing"
-        tell(f"{message.removesuffix('.')}; see {usage.ctx.command_path} --help")
+        tell(in_one_line(error))
         return EXIT_ERROR
     if os.environ.get("CANUSE_DEBUG"):
         traceback.print_exc()

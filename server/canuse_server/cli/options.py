@@ -12,7 +12,9 @@ Feature = Annotated[str, typer.Argument(metavar="FEATURE", help="The feature's i
 Package = Annotated[str, typer.Argument(metavar="PACKAGE", help="The package's id.")]
 EventId = Annotated[str | None, typer.Option(help="Idempotency key: a retry gets the first answer.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, with the field names of the API.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number of items to show. Default: all.")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, max=10**9, help="Maximum number of items to show. Default: all.")
+]
 
 
 def moment(option: str, text: str | None) -> datetime | None:
