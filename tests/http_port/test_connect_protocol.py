@@ -154,9 +154,11 @@ def test_what_only_reads_is_answered_to_get(http: httpx.Client, ids: tuple[str, 
             assert v1.CanUseResponse.FromString(answer.content).access
 
 
-WRONG_QUERIES: dict[str, tuple[dict[str, str], int, str]] = {
+WRONG_QUERIES: dict[str, tuple[dict[str, str | list[str]], int, str]] = {
     "no message": ({"encoding": "json"}, 400, "message"),
     "no encoding": ({"message": "{}"}, 415, "encoding"),
+    "two messages": ({"encoding": "json", "message": ["{}", "{}"]}, 400, "message"),
+    "two encodings": ({"encoding": ["json", "proto"], "message": "{}"}, 400, "encoding"),
     "an unknown encoding": ({"encoding": "xml", "message": "{}"}, 415, "encoding"),
     "no base64": ({"encoding": "json", "base64": "1", "message": "{}"}, 400, "message"),
     "another version": ({"encoding": "json", "message": "{}", "connect": "v2"}, 400, "connect"),

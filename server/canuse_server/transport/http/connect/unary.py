@@ -26,6 +26,8 @@ from canuse_server.transport.http.connect.call import (
 from canuse_server.transport.http.errors import UNSUPPORTED_MEDIA_TYPE, FormError, error_response, refusal
 
 PREFIX: Final = "application/"
+_QUERY: Final = ("connect", "encoding", "base64", "compression", "message")
+"""What a `GET` may have in its query."""
 
 
 class UnaryCall:
@@ -76,6 +78,9 @@ class UnaryCall:
 
     async def _read_query(self, request: Request) -> tuple[str, Codec, bytes]:
         query = request.query_params
+        for name in _QUERY:
+            if (count := len(query.getlist(name))) > 1:
+                raise invalid([(name, f"must be given once; it was sent {count} times")])
         check_version(query.get("connect"), "connect", "v1")
         check_uncompressed("compression", query.get("compression"))
         encoding = query.get("encoding", "")
