@@ -8,6 +8,7 @@ from google.rpc.error_details_pb2 import BadRequest
 
 from canuse import v1
 from canuse_server.api.bounds import MAX_REQUEST_BYTES, max_items, method_bytes
+from support.load import until
 from support.message_clients import Client
 from support.processes import Canuse
 from support.rate_limits import RateLimits, Request, Response, descriptor
@@ -28,7 +29,6 @@ NEEDS_NOTHING = (
     "ListUsageTotals",
     "ListAuditEntries",
 )
-ATTEMPTS = 10
 NO_TIME_SECONDS = 1.0
 """What takes milliseconds takes less on any machine; the defects found here took 1 to 10 seconds."""
 
@@ -117,7 +117,7 @@ def test_a_flood_of_items_is_refused_at_once(server: Canuse, stubs: Stubs, field
             return time.monotonic() - begun < NO_TIME_SECONDS
 
         # On a busy machine it may have to wait, but not each time.
-        assert any(took_no_time() for _ in range(ATTEMPTS))
+        until(took_no_time)
 
 
 def test_what_is_too_large_for_envoys_service_is_answered(client: Client, server: Canuse) -> None:
