@@ -1,7 +1,7 @@
 """The JSON schema of a catalogue's file."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final, cast
@@ -13,6 +13,8 @@ Path = tuple[str, ...]
 """The keys that lead to a place in the file."""
 
 REDUNDANT: Final = ("per", "reset_period")
+MAX_SHOWN: Final = 40
+"""Maximum number of characters of a wrong value that are told."""
 
 
 def text() -> str:
@@ -34,7 +36,7 @@ def problems_of(document: Any) -> Iterator[tuple[Path, str]]:
         if error.validator == "additionalProperties":
             yield from _unknown_keys(error, place)
         else:
-            yield place, error.message
+            yield place, _text(error)
     if isinstance(document, dict):
         yield from _contradictions(document)
 
@@ -44,6 +46,50 @@ def _unknown_keys(error: ValidationError, place: Path) -> Iterator[tuple[Path, s
     for key in found:
         if key not in accepted:
             yield (*place, key), f"unknown; accepted here are {', '.join(accepted)}"
+
+
+_KINDS: Final = {
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "string": "a text, in quotes if it looks like something else",
+}
+
+
+def _text(error: ValidationError) -> str:
+    """Return what is accepted at a place, and what is there."""
+    failed = cast("Any", error)
+    validator, rule, found, part = failed.validator, failed.validator_value, failed.instance, failed.schema
+    if validator == "required":
+        missing = next(key for key in rule if key not in found)
+        choices = part["properties"][missing].get("enum", ())
+        return f"{missing} is missing" + (f": {_one_of(choices)}" if choices else "")
+    if validator == "enum":
+        accepted = _one_of(rule)
+    elif validator == "type":
+        kind = rule if isinstance(rule, str) else rule[0]
+        accepted = _mapping(part) if kind == "object" else _KINDS[kind]
+    elif validator in ("minimum", "maximum"):
+        accepted = f"{part['minimum']} to 2^53 - 1"
+    else:
+        return error.message
+    return f"must be {accepted}; {_shown(found)} was given"
+
+
+def _mapping(part: Any) -> str:
+    if keys := part.get("properties"):
+        return f"a mapping with {', '.join(keys)}"
+    what = part["description"].split(".")[0]
+    return f"a mapping: {what[0].lower()}{what[1:]}"
+
+
+def _one_of(choices: Sequence[str]) -> str:
+    return f"{', '.join(choices[:-1])} or {choices[-1]}"
+
+
+def _shown(value: Any) -> str:
+    kinds = {dict: "a mapping", list: "a list", type(None): "nothing", bool: str(value).lower()}
+    text = kinds.get(type(value)) or repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def _contradictions(document: dict[str, Any]) -> Iterator[tuple[Path, str]]:
