@@ -102,6 +102,7 @@ def test_what_users_leave_behind_is_trimmed_without_a_call(store: str, tmp_path:
         assert 0 <= shown["canuse_trim_age_seconds"] < MAX_WAIT_SECONDS
         assert "a trimming pass has ended" in canuse.log
         assert BROKEN_OFF not in canuse.log
+        assert canuse.stop() == 0
 
 
 def test_trimming_goes_on_after_its_store_was_away(tmp_path: Path) -> None:

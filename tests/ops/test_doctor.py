@@ -1,5 +1,6 @@
 """`canuse doctor` says what is wrong with a store or a server, and what to do about it."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from canuse_server.store.keys import SCHEMA
+from canuse_server.store.keys import SCHEMA, TRIM_PROGRESS
+from canuse_server.store.trimming.progress import Progress
 from support.acl_redis import AclRedis
 from support.authenticated_server import authenticated_server
 from support.command_line import CommandLine, Outcome
-from support.database import Database
+from support.database import HOUR_MS, Database
 from support.load import running
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
@@ -93,6 +95,19 @@ def test_what_can_lose_counts_is_a_warning_and_what_keeps_servers_from_starting_
         assert "with 1 replicas, but the store has 0" in replicas[1]
     finally:
         valkey.stop()
+
+
+def test_it_tells_how_long_ago_a_trimming_pass_ended(valkey: RedisServer) -> None:
+    on = ("--redis-url", valkey.url)
+    assert doctor(*on)["trimming"] == ("ok", "no pass has ended yet")
+    with Redis.from_url(valkey.url) as redis:
+        for hours, status in ((1, "ok"), (24, "ok"), (26, "warn")):
+            ended_ms = round(time.time() * 1000) - hours * HOUR_MS
+            redis.set(TRIM_PROGRESS, Progress(ended_ms=ended_ms, lasted_ms=7000).packed())
+            found = doctor(*on)["trimming"]
+            assert found[0] == status
+            assert f"the last pass ended {hours}.0 hours ago and took 7 s" in found[1]
+    assert doctor(*on, CANUSE_TRIM_INTERVAL_SECONDS="0")["trimming"][1].startswith("off: trim_interval_seconds is 0")
 
 
 def test_rights_that_are_missing_are_named(tmp_path: Path) -> None:
