@@ -66,7 +66,9 @@ class NodeCaller(Caller):
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(call).encode() + b"\n")
         await self._process.stdin.drain()
-        outcome: dict[str, Any] = json.loads(await self._process.stdout.readline())
+        line = await self._process.stdout.readline()
+        assert line, f"it ended with {await self._process.wait()}"
+        outcome: dict[str, Any] = json.loads(line)
         return outcome
 
 

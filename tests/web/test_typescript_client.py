@@ -290,6 +290,17 @@ async def test_a_page_asks_with_a_token_of_its_user_or_a_publishable_key(
     assert await caller.value("canUse", user, feature) is True
 
 
+async def test_a_client_asks_for_the_durability_that_its_caller_needs(
+    caller: Caller, server: AuthenticatedServer
+) -> None:
+    with server.client() as client:
+        user, feature = subscriber(client, 5)
+    await caller.open(durability="replica", retry=False)
+    # The store has no replica.
+    assert (await caller.error("useFeature", user, feature))["reason"] == "OUTCOME_UNKNOWN"
+    assert counts(server, user, feature) == (1, 0)
+
+
 async def test_a_client_in_node_takes_its_settings_from_the_environment(
     npm: Npm, programs: Path, server: AuthenticatedServer
 ) -> None:
