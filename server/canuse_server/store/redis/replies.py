@@ -21,7 +21,9 @@ REFUSAL_CODES: Final = frozenset(
     }
 )
 """First words of errors with which a server refuses a command before it writes anything."""
-ACCESS_ERRORS: Final = ("NOAUTH", "NOPERM", "WRONGPASS", "unauthenticated")
+RIGHT_MISSING_IN_SCRIPT: Final = ("can't run this command", "ACL failure")
+"""Parts of the error of a script that runs a command for which the user on the store has no right."""
+ACCESS_ERRORS: Final = ("NOAUTH", "NOPERM", "WRONGPASS", "unauthenticated", *RIGHT_MISSING_IN_SCRIPT)
 """Parts of errors about missing permissions: the settings of the server or of canuse have to be changed."""
 REDIRECTS: Final = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY"})
 """First words of errors that ask to send the command to another server, or later."""

@@ -12,6 +12,7 @@ from canuse_server.runtime.call_state import unconfirmed
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.keys import BUCKETS, Keys
 from canuse_server.store.redis.client import Store
+from canuse_server.store.redis.replies import RIGHT_MISSING_IN_SCRIPT
 from canuse_server.store.repositories.usage_commands import Retention
 from canuse_server.store.scripts.loader import SWEEP_LEASES, TRIM_LEDGER, TRIM_PAST_PERIODS, Script
 from canuse_server.store.trimming.progress import NODE_DONE, Place
@@ -31,8 +32,6 @@ LAST_CURSOR: Final = "0"
 PATTERN: Final = "canuse:*:{b????}:[ht]:*"
 """The keys of past periods, and of leases by the time when they are due."""
 _KEY: Final = re.compile(rb"canuse:(\w+):\{b\d{4}\}:([ht]):(.+)", re.DOTALL)
-_RIGHT_MISSING: Final = ("can't run this command", "ACL failure")
-"""Parts of the error of a script that runs a command for which the user on the store has no right."""
 
 
 class Slices:
@@ -129,7 +128,7 @@ class Slices:
         except (StoreUnavailableError, OutcomeUnknownError):
             raise
         except StoreError as error:
-            if any(part in str(error) for part in _RIGHT_MISSING):
+            if any(part in str(error) for part in RIGHT_MISSING_IN_SCRIPT):
                 raise StoreUnavailableError(str(error)) from error
             self.failures[str(error)] += 1
             return None
