@@ -193,3 +193,45 @@ def test_a_forked_process_has_leases_of_its_own(server: Canuse, plain: Client) -
     assert (completed.returncode, completed.stderr) == (0, "")
     current = plain.show_usage(*names).current
     assert (current.used, current.reserved) == (int(completed.stdout), 0)
+
+
+IN_A_POOL = """
+import multiprocessing, sys
+import canuse
+
+address, user_id, feature_id, method = sys.argv[1:]
+
+def use(_):
+    client = canuse.Client(address, timeout_seconds=20, leases={feature_id: canuse.Lease(report_seconds=10)})
+    yes = sum(bool(client.use_feature(user_id, feature_id)) for _ in range(500))
+    while not client.use_feature(user_id, feature_id).local:
+        yes += 1
+    return yes + 1
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(method)
+    with context.Pool(2) as pool:
+        allowed = sum(pool.map(use, range(2)))
+        pool.close()
+        pool.join()
+    sys.stdout.write(str(allowed))
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_the_end_of_a_process_of_multiprocessing_settles(
+    server: Canuse, plain: Client, tmp_path: Path, method: str
+) -> None:
+    names = subscriber(plain, BUDGET)
+    program = tmp_path / "pool.py"
+    program.write_text(IN_A_POOL)
+    completed = subprocess.run(
+        [sys.executable, "-W", "ignore", str(program), server.address, *names, method],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (completed.returncode, completed.stderr) == (0, "")
+    current = plain.show_usage(*names).current
+    assert (current.used, current.reserved) == (int(completed.stdout), 0)

@@ -3,9 +3,12 @@
 import _thread
 import atexit
 import logging
+import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,16 +52,16 @@ class _Sigterm:
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Handle the signal. It interrupts the main thread anywhere, so it must not wait for a lock."""
+        workers = [worker for worker in list(_workers.values()) if worker.table.accounts]
         if callable(self.before):
-            for worker in list(_workers.values()):
-                _thread.start_new_thread(worker.give_all_back, ())
+            for worker in workers:
+                _started(worker.give_all_back)
             self.before(number, frame)
-        elif self.settled or not any(worker.table.accounts for worker in list(_workers.values())):
+        elif self.settled or not workers or not (self.settling or _started(self._settle, number)):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        elif not self.settling:
+        else:
             self.settling = True
-            _thread.start_new_thread(self._settle, (number,))
 
     def _settle(self, number: int) -> None:
         """Settle everything, and let the main thread, which goes on meanwhile, end by the signal."""
@@ -67,6 +70,15 @@ class _Sigterm:
         finally:
             self.settled = True
             signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+
+def _started(function: Callable[..., object], *arguments: object) -> bool:
+    """Start a thread, in a handler of a signal; return whether that was still possible."""
+    try:
+        _thread.start_new_thread(function, arguments)
+    except RuntimeError:  # The interpreter ends.
+        return False
+    return True
 
 
 _sigterm: Final = _Sigterm()
@@ -78,6 +90,9 @@ def register(worker: "Worker", *, sigterm: bool) -> None:
     # Last registered, first called: what the client needs may be ended there, too.
     atexit.unregister(settle_all)
     atexit.register(settle_all)
+    if multiprocessing.parent_process() is not None:
+        # A process that it has forked ends without the functions of `atexit`.
+        multiprocessing.util.Finalize(None, settle_all, exitpriority=0)
     if sigterm:
         _sigterm.install()
 

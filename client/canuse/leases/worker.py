@@ -8,6 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 from canuse._sync.transport import Transport
+from canuse._unavailable import is_no_answer
 from canuse.errors import CanuseError
 from canuse.leases import ending
 from canuse.leases.account import Account
@@ -48,6 +49,7 @@ class Worker:
         self._queue: SimpleQueue[Account | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._is_answered = True
         self._lost = 0
         self._lost_lock = threading.Lock()
 
@@ -104,7 +106,9 @@ class Worker:
                     answer = self._made(call, timeout_seconds)
                 except CanuseError as error:
                     lost, why = account.failed(call, error), str(error)
+                    self._note_failure(error)
                 else:
+                    self._is_answered = True
                     lost, why = account.answered(call, answer), "the user has no entitlement to the feature"
                 if lost is not None:
                     self.lose(lost, why)
@@ -167,6 +171,12 @@ class Worker:
             self.table.remove(account)
         self._end()
         return unreported
+
+    def _note_failure(self, error: CanuseError) -> None:
+        """Log the first failure of several in a row."""
+        if self._is_answered and is_no_answer(error):
+            self._is_answered = False
+            log.warning("uses of leases wait to be recorded: %s: %s", type(error).__name__, error)
 
     def lose(self, record: Record, why: str) -> None:
         """Note what will never be recorded."""
