@@ -46,6 +46,9 @@ _REPEATED: Final = (*RETRYABLE, ChainBrokenError, UseNotMadeError, NoScriptError
 """What sends a call again. None of them has written anything."""
 _CALLS_BETWEEN_PAUSES: Final = 16
 """Number of calls that are worked on before it is checked whether others have to get their turn."""
+_REPAIRS_AT_ONCE: Final = 16
+_Retryable = tuple[Exception, str, list[int]]
+"""What to repair, the user, and the places of the calls that wait for it."""
 # All batches number them alike.
 _RESULTS: Final = tag(pb.BatchCanUseResponse.RESULTS_FIELD_NUMBER, LENGTH_DELIMITED)
 _RESPONSE: Final = tag(pb.BatchCanUseResult.RESPONSE_FIELD_NUMBER, LENGTH_DELIMITED)
@@ -157,8 +160,7 @@ class _Batch:
     async def _round(self, planner: Planner) -> None:
         """Make the calls that wait, and repair what keeps them from being made."""
         plans = await self._plans(planner)
-        retryables = await self._execute(planner, plans)
-        await asyncio.gather(*(self._take(*retryable) for retryable in retryables))
+        await self._repair(await self._execute(planner, plans))
 
     def _waiting(self) -> list[int]:
         return [place for place in range(len(self._payloads)) if place not in self._answers]
@@ -184,7 +186,7 @@ class _Batch:
                     await self._share.pause_if_due()
             if not unknown:
                 break
-            await asyncio.gather(*(self._take(FeatureUnknownError(name), "", at) for name, at in unknown.items()))
+            await self._repair([(FeatureUnknownError(name), "", at) for name, at in unknown.items()])
             places, looked_up = [place for place in self._waiting() if place not in plans], True
         else:
             self._fail(places, retries_exhausted())
@@ -202,11 +204,11 @@ class _Batch:
             raise StoreUnavailableError("the store failed an earlier use of this user in the batch")
         return plan
 
-    async def _execute(self, planner: Planner, plans: Mapping[int, Plan]) -> list[tuple[Exception, str, list[int]]]:
-        """Send the commands of all calls in one write; return what to repair, each with its user and its calls."""
+    async def _execute(self, planner: Planner, plans: Mapping[int, Plan]) -> list[_Retryable]:
+        """Send the commands of all calls in one write; return what to repair."""
         commands = planner.commands(plans)
         replies = await self._env.store.pipeline([batch.command for batch in commands])
-        retryables: dict[str, tuple[Exception, str, list[int]]] = {}
+        retryables: dict[str, _Retryable] = {}
         count, writes, respond = 0, self._method.writes, planner.respond
         counts, environment = DECISIONS.own(), self._env.environment
         for batch, (reply, now_ms) in zip(commands, replies, strict=True):
@@ -238,6 +240,12 @@ class _Batch:
                 if not count % _CALLS_BETWEEN_PAUSES:
                     await self._share.pause_if_due()
         return list(retryables.values())
+
+    async def _repair(self, retryables: Sequence[_Retryable]) -> None:
+        """Repair what keeps calls from being made, some of it at a time: all at once would be one turn of the loop."""
+        for first in range(0, len(retryables), _REPAIRS_AT_ONCE):
+            some = retryables[first : first + _REPAIRS_AT_ONCE]
+            await asyncio.gather(*(self._take(*retryable) for retryable in some))
 
     async def _take(self, retryable: Exception, user_id: str, places: list[int]) -> None:
         try:
