@@ -882,7 +882,7 @@ MUTANTS: Final = (
     Mutant(
         "client: calls that record are repeated without an event id",
         "client/canuse/_retry.py",
-        "and SAFETY.get(request.DESCRIPTOR, Safety.NONE) is Safety.EVENT_ID",
+        "and _is_safe_by_event_id(kind)",
         "and False",
         RETRIES,
     ),
