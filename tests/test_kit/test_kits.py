@@ -161,7 +161,10 @@ def answers_of(client: Client) -> list[object]:
         try:
             answer = call() if callable(call) else call
         except CanuseError as error:
-            found.append((type(error), error.reason, error.metadata))
+            metadata = dict(error.metadata)
+            if "subscription_id" in metadata:
+                metadata["subscription_id"] = client.get_subscription(metadata["subscription_id"]).package_id
+            found.append((type(error), error.reason, metadata))
             return
         found.append(answer)
 

@@ -1,6 +1,6 @@
 """SubscriptionService in memory, and EnsureUser."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 from uuid import uuid4
@@ -33,7 +33,7 @@ class Subscriptions(Users):
         created = [self._subscribed(user, package_id, started, status, trial_end) for package_id in request.package_ids]
         for one in created:
             _check_trial(one)
-        self._check_one_base(user, [*user.subscriptions, *created])
+        self._check_one_base(user, user.subscriptions, created)
         user.subscriptions += created
         user.update(self.now)
         views = [one.view(self.now) for one in created]
@@ -59,18 +59,19 @@ class Subscriptions(Users):
         )
         return Subscribed(message, package.type == v1.PACKAGE_TYPE_BASE, tuple(package.features))
 
-    def _check_one_base(self, user: User, subscriptions: Iterable[Subscribed]) -> None:
-        """Refuse two base packages at the same time, now or later."""
+    def _check_one_base(self, user: User, kept: Sequence[Subscribed], changed: Sequence[Subscribed]) -> None:
+        """Refuse two base packages at the same time, now or later; name the subscription that is in the way."""
         bases = sorted(
-            (one for one in subscriptions if one.base and one.status_at(self.now) not in ENDED),
+            (one for one in (*kept, *changed) if one.base and one.status_at(self.now) not in ENDED),
             key=lambda one: one.started,
         )
         for one, other in pairwise(bases):
             end = one.end()
             if end is None or other.started < end:
-                raise Refusal(
-                    "SECOND_BASE_PACKAGE", "a user can have one base package at a time", user_id=user.message.id
-                )
+                ids = {"user_id": user.message.id}
+                if (existing := next((each for each in (one, other) if each not in changed), None)) is not None:
+                    ids["subscription_id"] = existing.message.id
+                raise Refusal("SECOND_BASE_PACKAGE", "a user can have one base package at a time", **ids)
 
     def get_subscription(self, request: v1.GetSubscriptionRequest) -> v1.GetSubscriptionResponse:
         """GetSubscription."""
@@ -109,7 +110,7 @@ class Subscriptions(Users):
         else:
             self._change_subscription(new, given, paths, has_come=has_come)
             _check_trial(new)
-        self._check_one_base(user, [new, *(one for one in user.subscriptions if one is not found)])
+        self._check_one_base(user, [one for one in user.subscriptions if one is not found], [new])
         found.message = new.message
         user.update(self.now)
         return v1.UpdateSubscriptionResponse(subscription=found.view(self.now))
