@@ -5,6 +5,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from canuse.v1.reason_pb2 import Reason
+from canuse_server.runtime.thread_pauses import pause_if_due
 from canuse_server.transport.http.console import shown, words
 from canuse_server.transport.http.console.actions.notices import notice
 from canuse_server.transport.http.console.addresses import HOME, address
@@ -81,4 +82,8 @@ class Templates:
                 for made in visit.call.made
             ],
         }
-        return self._env.get_template(view.template).render(values | view.values)
+        parts: list[str] = []
+        for part in self._env.get_template(view.template).generate(values | view.values):
+            parts.append(part)
+            pause_if_due()
+        return "".join(parts)

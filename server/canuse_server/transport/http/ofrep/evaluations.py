@@ -15,6 +15,7 @@ from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.context import CallContext
 from canuse_server.api.dispatch import Dispatcher
 from canuse_server.api.errors import ApiError
+from canuse_server.runtime.thread_pauses import pause_if_due
 from canuse_server.transport.http.calls import DEFAULT_TIMEOUT_SECONDS, convert, metadata
 from canuse_server.transport.http.json_in_steps import COMPACT, LARGE, dumps
 from canuse_server.transport.http.ofrep.context import read_targeting_key
@@ -102,7 +103,10 @@ class AllFlags(Evaluation):
 def _flags(answer: bytes) -> tuple[bytes, str]:
     """Return the flags on a page of entitlements in JSON, separated by commas, and the token of the next page."""
     page = pb.ListEntitlementsResponse.FromString(answer)
-    flags = [flag(each.feature_id, each) for each in page.entitlements]
+    flags = []
+    for each in page.entitlements:
+        flags.append(flag(each.feature_id, each))
+        pause_if_due()
     text = dumps(flags, large=len(answer) >= LARGE, separators=COMPACT)
     return text[1:-1].encode(), page.next_page_token
 
