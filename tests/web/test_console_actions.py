@@ -132,7 +132,7 @@ async def test_a_package_is_made_published_and_its_subscribers_moved_by_clicking
     await page.get_by_role("button", name="Create the draft").click()
     await page.get_by_text("The package is created, as a draft.").wait_for()
     await page.get_by_role("link", name="Publish").click()
-    await page.get_by_text("Nobody loses anything.").wait_for()
+    await page.get_by_text("Nobody would lose anything.").wait_for()
     await page.get_by_role("button", name="Publish version 1").click()
     await page.get_by_text("The version is published.").wait_for()
     with server.client() as client:
@@ -142,7 +142,9 @@ async def test_a_package_is_made_published_and_its_subscribers_moved_by_clicking
     await page.get_by_role("button", name="Save the draft").click()
     await page.get_by_role("link", name="Publish").click()
     losses = page.get_by_role("region", name="Who would lose what")
-    await losses.get_by_role("row", name="messages").wait_for()
+    await losses.get_by_role("row", name="messages").first.wait_for()
+    row = losses.get_by_role("region", name="Users with what they would lose").get_by_role("row", name=user_id)
+    assert [await cell.inner_text() for cell in (await row.get_by_role("cell").all())[2:]] == ["20 a day", "10 a day"]
     await page.get_by_role("button", name="Publish version 2").click()
     await page.get_by_role("link", name="Move subscriptions").click()
     await page.get_by_text("Who would get less", exact=True).click()
@@ -172,6 +174,43 @@ async def test_a_migration_goes_on_by_itself_after_a_reload(server: Authenticate
         await page.goto(url + Session(cookie["value"]).sign(progress.text))
         await page.get_by_text("All subscriptions are moved.").wait_for()
         assert versions(client, user_id) == [2]
+
+
+async def test_of_two_admins_the_second_sees_what_the_first_has_changed(
+    server: AuthenticatedServer, browser: "Browser", page: "Page", npm: Npm
+) -> None:
+    axe = (npm.node_modules / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+    with server.client() as client:
+        package_id = package(client, [of("messages", 5)])
+        client.update_package(package_id, name="Draft")
+        path = f"/package/edit?id={package_id}"
+        async with await browser.new_context() as context:
+            other = await context.new_page()
+            await log_in(page, server, path)
+            await log_in(other, server, path)
+            await other.get_by_label("Limit of row 1").fill("4")
+            await other.get_by_role("button", name="Save the draft").click()
+            await other.get_by_text("The draft is saved.").wait_for()
+        await page.get_by_label("Name").fill("Mine")
+        await page.keyboard.press("Enter")
+        await page.get_by_role("alert").get_by_text("changed by somebody else").wait_for()
+        changed = page.get_by_role("region", name="What was changed meanwhile").get_by_role("row", name="messages")
+        assert [await cell.inner_text() for cell in await changed.first.get_by_role("cell").all()] == [
+            *("messages", "5, a month", "4, a month", "5, a month")
+        ]
+        await page.evaluate(axe)
+        for scheme in SCHEMES:
+            await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            result = await page.evaluate("axe.run()")
+            assert [each["id"] for each in result["violations"] if each["impact"] in SERIOUS] == []
+        await page.set_viewport_size({"width": PHONE, "height": 700})
+        assert await page.evaluate("document.documentElement.scrollWidth") == PHONE
+        assert client.get_package(package_id).features[0].limit == 4
+        await page.get_by_label("Limit of row 1").fill("4")
+        await page.get_by_role("button", name="Save the draft").click()
+        await page.get_by_text("The draft is saved.").wait_for()
+        saved = client.get_package(package_id)
+        assert (saved.name, saved.features[0].limit) == ("Mine", 4)
 
 
 async def test_everything_is_done_without_javascript(server: AuthenticatedServer, plain_page: "Page") -> None:
