@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import struct
 from typing import Any
 
 import httpx
@@ -114,6 +115,45 @@ def test_all_that_is_wrong_is_named_with_its_path(http: httpx.Client) -> None:
         "requests[2]": "must be an object; the number 5 was sent",
         "more": "is not a field of canuse.v1.BatchCanUseRequest",
     }
+
+
+def test_what_the_method_refuses_has_the_names_of_json_as_well(http: httpx.Client) -> None:
+    """A missing `userId` was named `user_id`, and one of the wrong type `userId`."""
+    empty = "must be 1 to 128 bytes of UTF-8 without control characters; nothing was sent"
+    by_post = http.post(f"{SERVICE}UseFeature", json={"user_id": ""})
+    by_get = http.get(f"{SERVICE}CanUse", params={"encoding": "json", "message": "{}"})
+    for refused in (by_post, by_get):
+        assert read(refused) == {"userId": empty, "featureId": empty}
+        assert refused.json()["message"] == f"userId: {empty}; featureId: {empty}"
+    nested = {"package": {"id": unique("package"), "features": [{"featureId": ""}], "metadata": {"a_key": "x" * 5000}}}
+    assert read(http.post("/canuse.v1.CatalogService/CreatePackage", json=nested)).keys() == {
+        "package.features[0].featureId",
+        "package.metadata",
+    }
+    by_proto = http.post(f"{SERVICE}UseFeature", content=b"", headers={"content-type": "application/proto"})
+    assert read(by_proto) == {"user_id": empty, "feature_id": empty}
+
+
+def test_the_items_of_a_batch_and_the_end_of_a_stream_have_the_names_of_json(http: httpx.Client) -> None:
+    sent = {"requests": [{"featureId": "f"}, {"userId": "u"}]}
+    first, second = http.post(f"{SERVICE}BatchUseFeature", json=sent).json()["results"]
+    for result, field in ((first, "userId"), (second, "featureId")):
+        status = result["status"]
+        assert status["message"].startswith(f"{field}: must be 1 to 128 bytes")
+        assert [each["field"] for each in status["details"][1]["fieldViolations"]] == [field]
+    message = b'{"packageId": ""}'
+    body = struct.pack(">BI", 0, len(message)) + message
+    path, kind = "/canuse.v1.CatalogService/MigrateSubscriptions", {"content-type": "application/connect+json"}
+    ended = http.post(path, content=body, headers=kind)
+    assert "packageId" in json.loads(ended.content[5:])["error"]["message"]
+    assert "package_id" not in ended.text
+
+
+def test_an_error_in_a_catalogue_says_where_it_is_as_json_does(http: httpx.Client) -> None:
+    entry = {"featureId": unique("nothing")}
+    package = {"id": unique("package"), "features": [entry]}
+    refused = http.post("/canuse.v1.CatalogService/ApplyCatalog", json={"packages": [package]}).json()
+    assert refused["details"][0]["debug"]["metadata"]["field"] == "packages[0].features[0].featureId"
 
 
 def test_a_list_that_is_too_long_is_refused_before_its_items_are_read(http: httpx.Client) -> None:

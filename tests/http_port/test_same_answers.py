@@ -24,7 +24,7 @@ from canuse.v1 import (
     usage_service_pb2,
     user_service_pb2,
 )
-from support.connect import ConnectError
+from support.connect import ConnectError, restore_names
 from support.load import running
 from support.processes import Canuse
 from support.resources import Clock
@@ -126,18 +126,27 @@ class Pair:
         answer: Message = method(request.SerializeToString(), timeout=60)
         return answer
 
-    def json(self, path: str, request: Message, kind: type[Message]) -> Message:
+    def json(self, path: str, request: Any, kind: type[Message]) -> Message:
         """Make a call in JSON."""
         headers = {"content-type": "application/json"}
         answer = self._http.post(path, content=MessageToJson(request).encode(), headers=headers)
         if answer.status_code != 200:
-            raise ConnectError(answer.json())
-        return Parse(answer.text, kind())
+            raise ConnectError(answer.json(), request.DESCRIPTOR)
+        return _with_names_of_grpc(Parse(answer.text, kind()), request.DESCRIPTOR)
 
     def close(self) -> None:
         """Close the connections."""
         self._channel.close()
         self._http.close()
+
+
+def _with_names_of_grpc(answer: Any, request: Any) -> Message:
+    """Return an answer in which the errors of the items of a batch name fields as over gRPC."""
+    for result in getattr(answer, "results", ()):
+        if result.HasField("status"):
+            restore_names(result.status, request.fields_by_name["requests"].message_type)
+    answered: Message = answer
+    return answered
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,12 @@ from typing import Any, Final, NamedTuple
 import grpc
 import httpx
 from google.protobuf import json_format
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.descriptor_pool import Default
 from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from canuse_server.api.bounds import MAX_REQUEST_BYTES
@@ -35,16 +36,18 @@ _STATUSES: Final = {code.name: status for status, code in CODES.items()}
 
 
 class ConnectError(grpc.RpcError, grpc.Call):
-    """A failed call, with what stubs of gRPC give of it."""
+    """A failed call, with what stubs of gRPC give of it. `request`: what was sent as JSON, which has other names."""
 
-    def __init__(self, error: dict[str, Any]) -> None:
+    def __init__(self, error: dict[str, Any], request: Descriptor | None = None) -> None:
         super().__init__()
         self._code = _STATUSES[error["code"]]
-        self._message = error["message"]
-        status = Status(code=self._code.value[0], message=self._message)
+        status = Status(code=self._code.value[0], message=error["message"])
         for detail in error.get("details", ()):
             value = base64.b64decode(detail["value"] + "==")
             status.details.add(type_url=f"type.googleapis.com/{detail['type']}", value=value)
+        if request is not None:
+            restore_names(status, request)
+        self._message = status.message
         self._metadata = (("grpc-status-details-bin", status.SerializeToString()),)
 
     def code(self) -> grpc.StatusCode:
@@ -83,6 +86,30 @@ class ConnectError(grpc.RpcError, grpc.Call):
         return f"{self._code}: {self._message}"
 
 
+def restore_names(status: Status, request: Descriptor) -> None:
+    """Give the fields in an error the names that they have in protobuf and over gRPC."""
+    for detail in status.details:
+        info, bad = ErrorInfo(), BadRequest()
+        if detail.Unpack(info) and "field" in info.metadata:
+            info.metadata["field"] = _path_in_proto(info.metadata["field"], request)
+            detail.Pack(info)
+        elif detail.Unpack(bad):
+            for violation in bad.field_violations:
+                name = _path_in_proto(violation.field, request)
+                status.message = status.message.replace(f"{violation.field}: ", f"{name}: ", 1)
+                violation.field = name
+            detail.Pack(bad)
+
+
+def _path_in_proto(path: str, message: Descriptor | None) -> str:
+    step, dot, rest = path.partition(".")
+    name, bracket, index = step.partition("[")
+    field = next((each for each in message.fields if each.json_name == name), None) if message else None
+    if field is None:
+        return path
+    return field.name + bracket + index + dot + _path_in_proto(rest, field.message_type)
+
+
 class _Body(NamedTuple):
     codec: str
     content: bytes
@@ -119,6 +146,10 @@ class _Method:
             message = GetMessageClass(self._descriptor.output_type)()
             content = Parse(content.decode(), message).SerializeToString()
         return self._deserialize(content)
+
+    def in_json(self, codec: str) -> Descriptor | None:
+        """Return the request, if it was sent as JSON."""
+        return self._descriptor.input_type if codec == "json" and self._descriptor else None
 
     def headers(self, kind: str, timeout: float | None, metadata: Any) -> dict[str, str]:
         """Return the headers of a call."""
@@ -165,7 +196,7 @@ class _Unary(_Method):
         headers = self.headers(body.codec, timeout, metadata)
         answer = self._http.post(self.url, content=body.content, headers=headers)
         if answer.status_code != 200:
-            raise ConnectError(answer.json())
+            raise ConnectError(answer.json(), self.in_json(body.codec))
         assert answer.headers["content-type"] == headers["content-type"]
         return self.answer(body.codec, answer.content)
 
@@ -212,7 +243,7 @@ class _Stream(_Method):
             for flags, message in envelopes(answer.iter_raw()):
                 if flags & _END:
                     if error := json.loads(message).get("error"):
-                        raise ConnectError(error)
+                        raise ConnectError(error, self.in_json(codec))
                     return
                 yield self.answer(codec, message)
             raise AssertionError("the stream ended without a last envelope")

@@ -5,7 +5,7 @@ from typing import Final
 from starlette.requests import Request
 
 from canuse_server.api.bounds import MAX_REQUEST_BYTES, method_bytes
-from canuse_server.api.errors import invalid
+from canuse_server.api.errors import ApiError, invalid
 from canuse_server.api.methods import Method
 from canuse_server.transport.http.calls import convert, media_type
 from canuse_server.transport.http.connect.json_codec import JsonCodec
@@ -30,6 +30,10 @@ class Codec:
     async def decode(self, body: bytes) -> bytes:
         """Return a request in protobuf's wire format; raise ApiError where it is no such message."""
         return body if self._json is None else await convert(self._json.decode, body)
+
+    def named(self, error: ApiError) -> ApiError:
+        """Return an error of the method with the names of fields that the caller writes."""
+        return error if self._json is None else self._json.named(error)
 
     async def encode(self, answer: bytes) -> bytes:
         """Return an answer as the caller reads it."""

@@ -17,8 +17,10 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from canuse_server.api.bounds import is_map, max_items
+from canuse_server.api.errors import ApiError
 from canuse_server.api.validation import Violations
 from canuse_server.runtime.thread_pauses import pause_if_due
+from canuse_server.transport.http.connect.field_names import error_in_json, item_of, results_in_json
 from canuse_server.transport.http.json_in_steps import LARGE, dumps
 from canuse_server.transport.http.json_object import (
     MAX_VALUES,
@@ -61,6 +63,7 @@ class JsonCodec:
         self._form = f"a {request.full_name} as a JSON object"
         self._max_values = min(MANY * _max_values(request) + SPARE_VALUES, MAX_VALUES)
         self._answer = GetMessageClass(answer)
+        self._item = item_of(request, answer)
 
     def decode(self, body: bytes) -> bytes:
         """Return a request in protobuf's wire format; raise ApiError that names what is wrong with it."""
@@ -74,9 +77,16 @@ class JsonCodec:
         except (ParseError, ValueError, TypeError):
             raise malformed(self._form, "something else") from None
 
+    def named(self, error: ApiError) -> ApiError:
+        """Return an error of the method with the names that its request has in JSON."""
+        return error_in_json(error, self._request)
+
     def encode(self, answer: bytes) -> bytes:
         """Return an answer as JSON. Fields that can't be absent are there also where they are false, 0 or empty."""
-        return dumps(_as_dict(self._answer.FromString(answer)), large=len(answer) >= LARGE).encode()
+        message = self._answer.FromString(answer)
+        if self._item is not None:
+            results_in_json(message, self._item)
+        return dumps(_as_dict(message), large=len(answer) >= LARGE).encode()
 
 
 def _serialized(fields: dict[str, Any], message: Descriptor) -> bytes:

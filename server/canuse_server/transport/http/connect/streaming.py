@@ -87,7 +87,7 @@ class StreamingCall:
         except TimeoutError:
             yield _end(deadline_passed())
         except ApiError as error:
-            yield _end(error)
+            yield _end(codec.named(error))
         else:
             yield _end()
 

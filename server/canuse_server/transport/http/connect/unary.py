@@ -56,9 +56,12 @@ class UnaryCall:
             content_type, codec, payload = await self._read(request, context)
             seconds = timeout_seconds(request)
             left = seconds_left(context, DEFAULT_TIMEOUT_SECONDS if seconds is None else seconds)
-            answer = await self._dispatcher.unary(context, payload, left)
         except ApiError as error:
             return error_response(error)
+        try:
+            answer = await self._dispatcher.unary(context, payload, left)
+        except ApiError as error:
+            return error_response(codec.named(error))
         return Response(await codec.encode(answer), media_type=content_type)
 
     async def _read(self, request: Request, context: CallContext) -> tuple[str, Codec, bytes]:
