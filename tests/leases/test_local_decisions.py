@@ -4,16 +4,30 @@ import asyncio
 import copy
 import logging
 import pickle
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import grpc.aio
 import pytest
 
 import canuse
-from canuse import AsyncClient, CanuseError, Client, ClientClosed, InvalidArgument, Lease, Reason, Source, v1
+from canuse import (
+    AsyncClient,
+    BadArgument,
+    CanuseError,
+    Client,
+    ClientClosed,
+    InvalidArgument,
+    Lease,
+    Reason,
+    Source,
+    v1,
+)
+from canuse.testing import FakeAsyncClient, FakeClient
 from support.load import running
 from support.local_decisions import is_local, is_no, use_until, wait_for
 from support.message_clients import Client as Setup
@@ -96,6 +110,15 @@ def test_the_whole_budget_can_be_used_and_nothing_above_it(server: Canuse, plain
         assert refused.consumption
         assert (refused.consumption.used, refused.consumption.reserved) == (400 // delta * delta, 0)
         assert use_until(client, user_id, feature_id, is_no) == 400 % delta
+    assert used_and_reserved(plain, user_id, feature_id) == (400, 0)
+
+
+def test_a_block_can_use_the_units_that_its_client_holds(server: Canuse, plain: Setup) -> None:
+    user_id, feature_id = subscriber(plain, 400)
+    with Client(server.address, leases={feature_id: LEASE}) as client:
+        yes = use_until(client, user_id, feature_id, is_local)
+        with client.using(user_id, feature_id, 400 - yes) as use:
+            assert use.answer
     assert used_and_reserved(plain, user_id, feature_id) == (400, 0)
 
 
@@ -273,6 +296,46 @@ def test_a_use_with_an_event_id_or_metadata_is_recorded_by_the_server(server: Ca
     events = list(plain.list_usage_events(user_id))
     assert sum(event.event_id == "once" for event in events) == 1
     assert sum(event.metadata == {"job": "7"} for event in events) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ttl_seconds": 1}, "ttl_seconds: 1 is not from 2 seconds to 7 days"),
+        ({"ttl_seconds": "4"}, "ttl_seconds: '4' of type str is not accepted"),
+        ({"report_seconds": 16}, "report_seconds: 16 is not at most half of ttl_seconds"),
+        ({"max_share": 1.5}, "max_share: 1.5 is not above 0 and at most 1"),
+        ({"max_share": 0}, "max_share: 0 is not a number"),
+        ({"max_units": 0}, "max_units: 0 is not an int from 1 to 2"),
+        ({"max_users": True}, "max_users: True of type bool is not accepted; expected an int from 1 to 2"),
+        ({"settle_on_sigterm": 1}, "settle_on_sigterm: 1 of type int is not accepted; expected True or False"),
+    ],
+)
+def test_settings_that_cannot_hold_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadArgument, match=f"^{re.escape(message)}"):
+        Lease(**settings)
+
+
+async def test_leases_that_cannot_be_are_refused() -> None:
+    wrong: list[Any] = [None, ["api-calls"], {"api-calls": 5}, {5: Lease()}, {"api-calls": Lease}]
+    for leases in wrong:
+        for kind in (Client, AsyncClient):
+            with pytest.raises(BadArgument, match=r"^leases"):
+                kind(leases=leases)
+    channel = grpc.aio.insecure_channel("127.0.0.1:1")
+    with pytest.raises(BadArgument, match=r"^channel: cannot be combined with leases"):
+        AsyncClient(channel=channel, leases={"api-calls": Lease()})
+    await channel.close()
+
+
+def test_a_fake_client_accepts_leases_and_decides_each_use() -> None:
+    fake = FakeClient(leases={"api-calls": Lease()})
+    fake.package("pro", {"api-calls": "100/month"})
+    fake.user("124", "pro")
+    assert [fake.use_feature("124", "api-calls").local for _ in range(10)] == [False] * 10
+    assert fake.leases() == canuse.HeldLeases()
+    with pytest.raises(BadArgument, match=r"^leases"):
+        FakeAsyncClient(fake, leases={"api-calls": 5})  # type: ignore[dict-item]
 
 
 def test_a_closed_client_decides_nothing(server: Canuse, plain: Setup) -> None:

@@ -13,6 +13,7 @@ from canuse.answers import (
     CanUseAnswer,
     CreateUsageEventAnswer,
     Entitlement,
+    ReserveAnswer,
     UseFeatureAnswer,
     UseFeaturesAnswer,
     batch_can_use_answers,
@@ -71,7 +72,12 @@ class EntitlementMethods(BaseClient):
         return answer
 
     async def _gave_back(
-        self, leases: "Worker", user_id: str, feature_id: str, delta: int, answer: CanUseAnswer | UseFeatureAnswer
+        self,
+        leases: "Worker",
+        user_id: str,
+        feature_id: str,
+        delta: int,
+        answer: CanUseAnswer | UseFeatureAnswer | ReserveAnswer,
     ) -> bool:
         """Give a lease back whose units were missing for a yes; return whether to ask again."""
         account = leases.table.lent(user_id, feature_id, delta, answer)

@@ -74,6 +74,14 @@ class UsingMethods(EntitlementMethods, LeaseMethods):
         self, user_id: str, feature_id: str, delta: int, ttl: Length | None
     ) -> ReserveAnswer | CanUseAnswer:
         """Reserve units, or check a feature that has none."""
+        answer = self._reserve_or_check_once(user_id, feature_id, delta, ttl)
+        if self._leases is None or not self._gave_back(self._leases, user_id, feature_id, delta, answer):
+            return answer
+        return self._reserve_or_check_once(user_id, feature_id, delta, ttl)
+
+    def _reserve_or_check_once(
+        self, user_id: str, feature_id: str, delta: int, ttl: Length | None
+    ) -> ReserveAnswer | CanUseAnswer:
         request = _requests.reserve(user_id, feature_id, delta, min_amount=delta, ttl=ttl, event_id=None)
         patience = self._fallbacks.retry_seconds(feature_id)
         try:

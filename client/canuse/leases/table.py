@@ -5,7 +5,7 @@ from dataclasses import replace
 from threading import Lock
 from typing import Final
 
-from canuse.answers import CanUseAnswer, UseFeatureAnswer
+from canuse.answers import CanUseAnswer, ReserveAnswer, UseFeatureAnswer
 from canuse.enums import OnUnavailable, Reason
 from canuse.leases.account import Account
 from canuse.leases.answers import check_answer, use_answer
@@ -103,7 +103,7 @@ class Table:
                 self._answers[key] = (replace(answer, local=True), stale_at)
 
     def lent(
-        self, user_id: str, feature_id: str, delta: int, answer: UseFeatureAnswer | CanUseAnswer
+        self, user_id: str, feature_id: str, delta: int, answer: UseFeatureAnswer | CanUseAnswer | ReserveAnswer
     ) -> Account | None:
         """Return the account to give back after a no: its units are missing for a yes, or its uses in the counts."""
         if answer or answer.reason != Reason.REASON_BUDGET_EXCEEDED or answer.consumption is None:
