@@ -208,6 +208,7 @@ def test_every_command_that_calls_a_server_works_without_one_installed(
         "reserve": (name, name, "1"),
         "extend-lease": (lease, "--amount", "1"),
         "settle": (lease, "1"),
+        "leases": (name,),
         "usage": (name,),
         "totals": (),
         "events": (name,),

@@ -152,7 +152,7 @@ def test_a_wrong_value_is_reported_with_its_source(tmp_path: Path) -> None:
     assert "; 'nowhere' was given with --listen" in refused("--listen", "nowhere")
     file = written(tmp_path, "durability_replicas = 999\nlisten = 5")
     said = refused("--config", str(file))
-    assert f"durability_replicas: must be less than or equal to 100; 999 was given in {file}" in said
+    assert f"durability_replicas: must be at most 100; 999 was given in {file}" in said
     assert f"listen: must be a valid string; 5 was given in {file}" in said
     assert "Input" not in said
 
