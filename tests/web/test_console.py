@@ -31,6 +31,8 @@ MAX_IMAGE_BYTES: Final = 150_000
 START: Final = datetime(2030, 5, 1, 9, 30, tzinfo=UTC)
 DAYS: Final = 20
 USER: Final = "ada"
+LONG: Final = {kind: f"{kind}-{'0123456789' * 12}" for kind in ("user", "feature", "package", "grant")}
+"""Ids that are almost as long as they may be, and nowhere to be broken."""
 PAGES: Final = {
     "home": "",
     "users": "/users",
@@ -46,6 +48,15 @@ PAGES: Final = {
     "keys": "/keys",
     "audit": f"/audit?user={USER}",
     "server": "/server",
+    "publish": "/package/publish?id=team",
+    "losses": "/package/losses?id=team",
+    "long user": f"/user?id={LONG['user']}",
+    "long usage": f"/user/usage?id={LONG['user']}&feature={LONG['feature']}",
+    "long events": f"/user/events?id={LONG['user']}",
+    "long why": f"/user/why?id={LONG['user']}&feature={LONG['feature']}",
+    "long feature": f"/feature?id={LONG['feature']}",
+    "long package": f"/package?id={LONG['package']}",
+    "long audit": f"/audit?user={LONG['user']}",
     "problem": "/user?id=nobody",
     "nothing": "/users?id_prefix=nobody",
 }
@@ -109,6 +120,14 @@ def fill(client: Client, clock: Clock) -> None:
     for _ in range(7):
         client.can_use("mary", "sso")
         client.can_use(USER, "exports", 5)
+    client.create_feature(**counted(LONG["feature"], "Name" * 60, "unit" * 60))
+    client.create_package(LONG["package"], [entry(LONG["feature"], 2**53 - 1, month)], name="Name" * 60)
+    client.publish_package(LONG["package"])
+    client.create_user(LONG["user"], name="Name" * 60, email="mail" * 60, metadata={"key" * 40: "value" * 60})
+    client.subscribe(LONG["user"], [LONG["package"]])
+    client.create_grant(LONG["user"], LONG["grant"], LONG["feature"], amount=2**52, note="note" * 60)
+    client.create_usage_event(LONG["user"], LONG["feature"], 2**50, metadata={"key" * 40: "value" * 60})
+    client.reserve(LONG["user"], LONG["feature"], 2**49)
     changed = [entry("messages", 600, day, overage_enabled=True), *team[1:3], v1.PackageFeature(feature_id="audit")]
     client.update_package("team", features=changed)
 
@@ -262,7 +281,7 @@ async def take(page: "Page", folder: Path, name: str, *, width: int, height: int
 
 async def test_the_pictures_of_the_docs(server: AuthenticatedServer, page: "Page", tmp_path: Path) -> None:
     await log_in(page, server)
-    for name, height in {"home": 560, "user": 790, "usage": 830, "why": 740, "package": 520}.items():
+    for name, height in {"home": 560, "user": 790, "usage": 830, "why": 740, "package": 520, "publish": 990}.items():
         await page.goto(f"{server.canuse.http_url}/console{PAGES[name]}")
         await take(page, tmp_path, f"console-{name}.png", width=1100, height=height)
     await page.emulate_media(color_scheme="dark")
