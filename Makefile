@@ -74,6 +74,10 @@ SOAK_SEED ?=
 soak: $(VENV)/.dev ## Run random calls and failures for SOAK_SECONDS (600); SOAK_SEED repeats a run.
 	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -q -s -m "soak or chaos" $(ARGS)
 
+soak-memory: SOAK_SECONDS = 900
+soak-memory: $(VENV)/.dev ## Make calls at a constant rate for 15 minutes (SOAK_SECONDS): the memory of server and store must stay what it is.
+	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m pytest -q -s -m soak $(ARGS) tests/faults/test_memory_at_length.py
+
 mutants: $(VENV)/.dev ## Break canuse in many places, one by one, and check that a test fails each time.
 	$(BIN)/python tools/mutants.py $(ARGS)
 

@@ -83,6 +83,7 @@ ELSEWHERE: Final = {
     "make test-lowest": ".ci/run",
     "make test-newest": ".ci/run",
     "make soak": ".ci/run",
+    "make soak-memory": ".ci/run",
     "make run": "tests/docs/test_documented_commands.py::test_make_run_starts_a_server_with_the_example_data",
     'make example ARGS="--port 8001"': (
         "tests/web/test_example_page.py"

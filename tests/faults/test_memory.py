@@ -1,6 +1,5 @@
 """Large requests take memory while they are answered, and none afterwards."""
 
-import subprocess
 from contextlib import suppress
 
 import grpc
@@ -10,6 +9,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from canuse import v1
 from canuse_server.api.bounds import method_bytes
 from support.load import running
+from support.memory import resident_bytes
 from support.message_clients import Client
 from support.processes import Canuse
 from support.rate_limits import Request, descriptor
@@ -26,12 +26,6 @@ SENT_BYTES = 80 << 20
 FIRST = 10
 GROWTH_BYTES = 96 << 20
 """Memory that a lane's cache and the allocator may keep."""
-
-
-def resident_bytes(canuse: Canuse) -> int:
-    """Return the resident memory of a server."""
-    output = subprocess.run(["ps", "-o", "rss=", "-p", str(canuse.pid)], capture_output=True, check=True, text=True)
-    return int(output.stdout) * 1024
 
 
 def sent(path: str, user_id: str, feature_id: str, number: int) -> bytes:
