@@ -23,6 +23,8 @@ from support.leases import MINUTE_MS, UserLeases, token
 from support.store_inspection import user_in_same_bucket
 from support.strategies import ms
 
+pytestmark = pytest.mark.extended
+
 NOW: Final = ms(datetime(2026, 3, 5, 12, tzinfo=UTC))
 RETENTION: Final = Retention(dedupe_ttl_ms=HOUR_MS, ledger_max_age_ms=DAY_MS, past_periods_max_age_days=10)
 AT_ONCE: Final = Pace(interval_seconds=0.001, share=1)
