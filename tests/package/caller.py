@@ -10,6 +10,9 @@ from canuse import v1
 client = canuse.Client(
     retry=canuse.Retry(max_seconds=2), unavailable={"api-calls": "last_known"}, unavailable_default="raise"
 )
+leased = canuse.Client(leases={"api-calls": canuse.Lease(report_seconds=0.5)})
+assert_type(leased.use_feature("124", "api-calls").local, bool)
+assert_type([lease.left for lease in leased.leases().held], list[int])
 asynchronous = canuse.AsyncClient(tls=canuse.Tls(ca="ca.pem"), retry=False)
 
 if answer := client.can_use("124", "api-calls", explain=True):
