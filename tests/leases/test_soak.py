@@ -17,7 +17,7 @@ from support.local_decisions import wait_for
 from support.message_clients import Client
 from support.processes import Canuse
 from support.resources import unique
-from support.soak import SEED, soak
+from support.soak import SECONDS, SEED, soak
 
 PROGRAM = Path(__file__).parent / "competing.py"
 PROCESSES = 8
@@ -37,7 +37,7 @@ class Round:
         self.seconds = seconds
         self.with_faults = with_faults
         self.ttl_seconds = LONG_TTL_SECONDS if with_faults else SHORT_TTL_SECONDS
-        self.budget = self.chance.choice([60, 300, 2000])
+        self.budget = self.chance.choice([60, 300, 2000] if SECONDS else [300, 2000])
 
     def run(self) -> int:
         """Let them run; return how many uses were decided locally."""

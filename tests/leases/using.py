@@ -17,7 +17,7 @@ from typing import Any
 import canuse
 
 address, user_id, feature_id, path, mode, kind = sys.argv[1:]
-lease = canuse.Lease(max_share=0.5, ttl_seconds=4, report_seconds=1, settle_on_sigterm=mode != "off")
+lease = canuse.Lease(max_share=0.5, ttl_seconds=8, report_seconds=1, settle_on_sigterm=mode != "off")
 
 
 def exit_with_7(*_: object) -> None:

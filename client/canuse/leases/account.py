@@ -67,6 +67,11 @@ class Account(Units):
             self.used_at = now
             return now >= self.due_at or (self.open is None and now >= self._extend_at)
 
+    def on_the_way(self) -> int:
+        """Return how many units it has asked for, and may have been given without knowing it."""
+        call = self.open
+        return call.amount if isinstance(call, Reserve | Extend) else 0
+
     def stop(self) -> None:
         """Use nothing more; the next calls give the lease back."""
         with self.lock:

@@ -109,9 +109,10 @@ class Table:
         if answer or answer.reason != Reason.REASON_BUDGET_EXCEEDED or answer.consumption is None:
             return None
         account = self.accounts.get((user_id, feature_id))
-        if account is None or not account.lease_id:
+        if account is None:
             return None
-        is_missing = account.left > 0 and (answer.consumption.remaining or 0) + account.left >= delta
+        held = account.left + account.on_the_way()
+        is_missing = held > 0 and (answer.consumption.remaining or 0) + held >= delta
         return account if is_missing or account.unreported else None
 
     def remove(self, account: Account) -> None:
