@@ -23,7 +23,7 @@ from support.store_inspection import KEYS
 from support.stores import store_of, valkey_pid
 from support.topologies import Cluster, SentinelTrio
 
-BROKEN_OFF: Final = "a trimming pass has broken off"
+BROKEN_OFF: Final = "trimming has broken off"
 QUICK: Final = {
     "CANUSE_TRIM_INTERVAL_SECONDS": "0.1",
     "CANUSE_TRIM_SHARE": "1",

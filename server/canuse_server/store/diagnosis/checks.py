@@ -204,7 +204,7 @@ async def _trimming(store: Store, interval_seconds: float) -> Finding:
     age_seconds = (now_ms - progress.ended_ms) / 1000
     text = f"the last pass ended {age_seconds / 3600:.1f} hours ago and took {progress.lasted_ms / 1000:.0f} s"
     if age_seconds > interval_seconds + LATE_PASS_SECONDS:
-        return warn("trimming", f"{text}: does a server run, and what does its log say about a trimming pass?")
+        return warn("trimming", f"{text}: does a server run, and what does its log say about trimming?")
     return ok("trimming", text)
 
 

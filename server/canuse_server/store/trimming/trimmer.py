@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -43,26 +43,23 @@ class Pace:
         return min(MAX_PAUSE_SECONDS, seconds * (1 - self.share) / self.share)
 
 
-@dataclass
 class Trimmer:
     """Trims a store when it is this server's turn, and knows when any server did so last."""
 
-    store: Store
-    retention: Retention
-    pace: Pace
-    _ended_at: float = field(default_factory=time.monotonic)
-    last_pass_seconds: float | None = None
-    """How long the last pass took; None: none has ended."""
-
-    def __post_init__(self) -> None:
-        self.slices = Slices(self.store, self.retention)
-        self._turn = Turn(self.store)
+    def __init__(self, store: Store, retention: Retention, pace: Pace) -> None:
+        self.store = store
+        self.slices = Slices(store, retention)
+        self.last_pass_seconds: float | None = None
+        """How long the last pass took; None: none has ended."""
+        self._pace = pace
+        self._turn = Turn(store)
+        self._ended_at = time.monotonic()
         self._warnings = Throttle(WARNING_SECONDS)
 
     @property
     def is_on(self) -> bool:
         """Whether there are passes at all."""
-        return self.pace.interval_seconds > 0
+        return self._pace.interval_seconds > 0
 
     def age_seconds(self) -> float:
         """Return the time since the last pass ended, or since this server started if none has."""
@@ -81,7 +78,7 @@ class Trimmer:
             except StoreError as error:
                 delay_seconds, retry_seconds = retry_seconds, min(MAX_RETRY_SECONDS, 2 * retry_seconds)
                 if self._warnings.try_acquire() is not None:
-                    log.warning("a trimming pass has broken off and will be continued", cause=str(error))
+                    log.warning("trimming has broken off and will be continued", cause=str(error))
             await asyncio.sleep(delay_seconds)
 
     async def trim_if_due(self) -> None:
@@ -111,7 +108,7 @@ class Trimmer:
                     saved_at = ended_at
                     if not (await self._turn.take(progress)).has_turn:
                         return
-                await asyncio.sleep(self.pace.pause_after(ended_at - started_at))
+                await asyncio.sleep(self._pace.pause_after(ended_at - started_at))
                 started_at = time.monotonic()
         look = await self._turn.take()
         lasted_ms = look.now_ms - progress.started_ms
@@ -126,7 +123,7 @@ class Trimmer:
 
     def _is_due(self, look: Look) -> bool:
         # A clock that steps back does not keep it from being due.
-        return abs(look.now_ms - look.progress.ended_ms) >= self.pace.interval_seconds * 1000
+        return abs(look.now_ms - look.progress.ended_ms) >= self._pace.interval_seconds * 1000
 
     def _seen(self, look: Look) -> Look:
         if look.progress.ended_ms:
@@ -135,4 +132,4 @@ class Trimmer:
         return look
 
     def _look_seconds(self) -> float:
-        return min(LOOK_SECONDS, self.pace.interval_seconds)
+        return min(LOOK_SECONDS, self._pace.interval_seconds)
