@@ -12,7 +12,7 @@ from faults.test_call_observer import observed, somebody, status_of
 from support.processes import RedisServer
 
 
-@pytest.mark.parametrize("path", ["EntitlementService/CanUse", "EntitlementService/BatchCanUse", "UserService/GetUser"])
+@pytest.mark.parametrize("path", ["EntitlementService/CanUse", "UserService/GetUser"])
 async def test_long_work_hears_of_each_call(
     transport: str, redis: RedisServer, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -20,7 +20,6 @@ async def test_long_work_hears_of_each_call(
         known = await somebody(channel)
         requests = {
             "CanUse": known,
-            "BatchCanUse": v1.BatchCanUseRequest(requests=[known]),
             "GetUser": v1.GetUserRequest(user_id=known.user_id),
         }
         monkeypatch.setattr(CALLS, "last_at", -math.inf)
@@ -29,3 +28,11 @@ async def test_long_work_hears_of_each_call(
         assert await status_of(channel, path, payload) is StatusCode.OK
         # The batch lane takes the time since when it has waited for a call as that of its arrival.
         assert began_at - 1 < CALLS.last_at <= time.monotonic()
+
+
+async def test_long_work_does_not_pause_for_itself(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with observed("grpcio", redis.url) as (_, channel):
+        batch = v1.BatchCanUseRequest(requests=[await somebody(channel)]).SerializeToString()
+        monkeypatch.setattr(CALLS, "last_at", -math.inf)
+        assert await status_of(channel, "EntitlementService/BatchCanUse", batch) is StatusCode.OK
+        assert CALLS.last_at == -math.inf

@@ -237,8 +237,10 @@ class Dispatcher:
 
     def _begin(self, context: CallContext, *, sliding: bool) -> None:
         """Begin a call. Its store deadline starts at its arrival, not when the event loop gets to it."""
-        CALLS.last_at = context.arrived_at
         store, method = context.env.store, method_at(context.path)
+        if not method.large:
+            # The others are long work themselves, which would pause for its own sake.
+            CALLS.last_at = context.arrived_at
         seconds = store.call_seconds(context.durability) if method.writes else store.timeout_seconds
         deadline = StoreDeadline(seconds, sliding=sliding, since=context.arrived_at)
         author = self._author(context) if method.audited else None

@@ -28,7 +28,7 @@ class _Thread(threading.local):
 
 
 CALLS: Final = _Calls()
-"""The calls of this process: of the lane, and of the dispatcher."""
+"""The calls of this process: of the lane, and those of the dispatcher whose answers are small."""
 _THREAD: Final = _Thread()
 
 
