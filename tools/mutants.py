@@ -446,6 +446,27 @@ MUTANTS: Final = (
         "tests/store/test_keep_fresh.py",
     ),
     Mutant(
+        "pauses: long work in threads takes none",
+        "server/canuse_server/runtime/thread_pauses.py",
+        "    if now < CALLS.last_at + QUIET_SECONDS:",
+        "    if False:",
+        "tests/unit/test_thread_pauses.py",
+    ),
+    Mutant(
+        "pauses: the lane does not say that it was called",
+        "server/canuse_server/transport/native/call_queue.py",
+        "            CALLS.last_at = now",
+        "            pass",
+        "tests/faults/test_calls_and_long_work.py",
+    ),
+    Mutant(
+        "fairness: all repairs of a batch at once",
+        "server/canuse_server/api/hotpath/batch/execution.py",
+        "_REPAIRS_AT_ONCE: Final = 16",
+        "_REPAIRS_AT_ONCE: Final = 1000",
+        "tests/store/test_batch_fairness.py",
+    ),
+    Mutant(
         "fairness: waiting for a turn counts as waiting for the store",
         "server/canuse_server/runtime/fairness.py",
         "            deadline.extend(self._replied_at)\n",

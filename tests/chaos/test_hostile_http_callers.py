@@ -7,6 +7,8 @@ the machine.
 Guards, with what the figures show without them:
 - `_has_more_values` in `transport/http/json_object.py` and the one thread in `calls.py`: reading bodies takes Python's
   lock for a third of a second.
+- `pause_if_due` in `runtime/thread_pauses.py` and `SWITCH_SECONDS` in `app/interpreter.py`: calls wait for that thread,
+  several times each.
 - `YieldBudget` in `kana/calls.py`: all fields of a query are answered without a break.
 - `Connections` in `transport/http/connection.py`: slow bodies keep others out.
 """
