@@ -441,7 +441,7 @@ class Entitlement(Decision):
     retry_after: timedelta | None
     """After what time the user will be able to use one unit. None: now, or not known."""
     package_ids: tuple[str, ...]
-    """Of a feature that the user does not have: the packages that give it."""
+    """Of a feature that the user does not have, or no longer: the packages that give it."""
     message: v1.Entitlement = field(repr=False, compare=False)
     """The message of the API."""
 

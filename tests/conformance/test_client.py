@@ -153,6 +153,12 @@ class TestEntitlements:
         assert list(everything) == sorted(everything)
         assert not everything[locked_id]
         assert everything[locked_id].package_ids == (package_id,)
+        # Of a package that the user no longer has, nothing said which one to buy again.
+        client.change_package(user_id, published(client, monthly(feature_ids[0], 1)))
+        lost = client.entitlements(user_id, include_locked=True)[feature_ids[1]]
+        assert lost.reason is canuse.Reason.REASON_SUBSCRIPTION_INACTIVE
+        assert len(lost.package_ids) == 1
+        assert client.entitlements(user_id)[feature_ids[1]].package_ids == ()
         with pytest.raises(canuse.NotFound):
             client.entitlements(unique("missing"))
 

@@ -253,6 +253,8 @@ class Entitlements(Subscriptions):
                 return None
             shown.package_ids.extend(self._packages_with(feature_id))
             return shown
+        if include_locked and reason == v1.REASON_SUBSCRIPTION_INACTIVE:
+            shown.package_ids.extend(self._packages_with(feature_id))
         shown.subscription_ids.extend(subscription.message.id for subscription, _ in account.entries())
         shown.grant_ids.extend(grant.message.id for grant in account.grants)
         if feature.type == v1.FEATURE_TYPE_CONSUMABLE and (counts := account.consumption()) is not None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
 from canuse.v1 import entitlement_service_pb2 as pb
+from canuse.v1 import reason_pb2
 from canuse_server.api.context import CallContext
 from canuse_server.api.environment import Environment
 from canuse_server.api.hotpath.can_use import counts, fill_retry_after
@@ -42,7 +43,7 @@ class EntitlementServicer:
         def make(feature_id: str) -> pb.Entitlement:
             feature_state = feature_state_of(state, feature_id, archived=archived[feature_id])
             message = _entitlement(feature_id, feature_state, sources.get(feature_id, []), grants.get(feature_id, []))
-            if feature_state.entitlement is None:
+            if feature_state.entitlement is None or message.reason == reason_pb2.REASON_SUBSCRIPTION_INACTIVE:
                 message.package_ids.extend(packages.get(feature_id, ()))
             return message
 
