@@ -68,6 +68,7 @@ PROGRAMS: Final = {"make protos": ("go", "npm")}
 
 _TLS: Final = "tests/tls/test_tls.py::test_a_client_with_a_certificate_of_the_ca_is_accepted"
 _ENVOY: Final = "tests/gateway/test_envoy.py::test_envoy_finds_canuse_healthy_and_every_answer_good"
+_GENERATED = "tests/package/test_other_languages.py::test_the_definitions_build_by_themselves"
 _WHEEL: Final = (
     "tests/package/test_wheel.py::test_the_wheel_alone_calls_a_server_through_the_client_and_through_the_stubs"
 )
@@ -104,9 +105,9 @@ ELSEWHERE: Final = {
         "tests/docs/test_readme_story.py"
         "::test_the_python_and_the_call_with_curl_about_openfeature_run_on_the_example_data"
     ),
-    "protoc -I protos --ruby_out=lib protos/canuse/v1/*.proto protos/google/rpc/*.proto": (
-        "tests/package/test_other_languages.py::test_the_definitions_build_by_themselves"
-    ),
+    "mkdir -p lib": _GENERATED,
+    "protoc -I protos --ruby_out=lib --grpc_out=lib "
+    '--plugin=protoc-gen-grpc="$(command -v grpc_ruby_plugin)" protos/canuse/v1/*.proto': _GENERATED,
     ".venv/bin/python try.py": (
         "tests/docs/test_readme_story.py::test_the_python_in_the_readme_runs_on_the_example_data"
     ),
@@ -124,6 +125,7 @@ ELSEWHERE: Final = {
         "tests/traces/test_collector.py::test_what_waits_is_sent_when_the_server_ends"
     ),
     "pip install 'canuse[django]'": "tests/frameworks/test_examples.py::test_the_site_of_django",
+    "pip install '.[fastapi]'": "tests/frameworks/test_examples.py::test_fastapi_service",
     "pip install 'canuse[fastapi]'": "tests/frameworks/test_examples.py::test_fastapi_service",
     "pip install 'canuse[testing]'": "tests/test_kit/test_pytest_plugin.py::test_the_documented_tests_pass",
     "canuse serve --clock manual": "tests/docs/test_readme_story.py::test_the_session_in_the_readme_happens_as_it_says",
