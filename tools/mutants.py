@@ -34,6 +34,10 @@ SESSIONS: Final = "tests/console/test_sessions.py::test_"
 PAGES: Final = "tests/console/test_pages.py::test_"
 LEASES: Final = "tests/conformance/test_list_leases.py::test_"
 DOCUMENTS: Final = "tests/conformance/test_catalog_documents.py::test_"
+LOCAL: Final = "tests/leases/test_local_decisions.py::test_"
+ACCOUNT: Final = "tests/leases/test_account.py::test_"
+ENDING: Final = "tests/leases/test_ending.py::test_"
+LENDING: Final = "client/canuse/leases"
 DOCUMENTS_IN_STORE: Final = "tests/store/test_catalog_documents.py"
 
 
@@ -1151,6 +1155,90 @@ MUTANTS: Final = (
         "if not progress.started_ms:",
         "if True:",
         TRIMMING,
+    ),
+    Mutant(
+        "local leases: used up to their expiry from the answer on",
+        f"{LENDING}/account.py",
+        "self._expires_at = call.made_at + self",
+        "self._expires_at = self.now() + self",
+        f"{ACCOUNT}a_lease_is_used_for_its_time_from_before_the_request_was_sent",
+    ),
+    Mutant(
+        "local leases: used up to the end of the period from the answer on",
+        f"{LENDING}/account.py",
+        "self._period_ends_at = call.made_at + (",
+        "self._period_ends_at = self.now() + (",
+        f"{ACCOUNT}a_lease_is_used_up_to_the_end_of_its_period_from_before_the_request_was_sent",
+    ),
+    Mutant(
+        "local leases: more is used than was granted",
+        f"{LENDING}/units.py",
+        "if left < 0 or",
+        "if left < -3 or",
+        "tests/leases/test_soak.py",
+    ),
+    Mutant(
+        "local leases: another report in place of one in doubt",
+        f"{LENDING}/account.py",
+        "                self.due_at, self.low = now",
+        "                self.open = None\n                self.due_at, self.low = now",
+        f"{ACCOUNT}a_settlement_in_doubt_is_made_again_as_it_was_before_anything_else",
+    ),
+    Mutant(
+        "local leases: each attempt of a report with an id of its own",
+        f"{LENDING}/calls.py",
+        "            final=self.final,\n            event_id=self.event_id,",
+        "            final=self.final,\n            event_id=_event_id(),",
+        "tests/leases/test_lost_answers.py",
+    ),
+    Mutant(
+        "local leases: what was used of a lease that is gone is dropped",
+        f"{LENDING}/account.py",
+        "if isinstance(error, NotFound) and call.used:",
+        "if False:",
+        f"{ACCOUNT}what_was_used_of_a_lease_that_is_gone_is_recorded_as_an_event_under_the_same_id",
+    ),
+    Mutant(
+        "local leases: the client's own units make the last uses a no",
+        f"{LENDING}/table.py",
+        "return account if is_missing or account.unreported else None",
+        "return None",
+        f"{LOCAL}the_whole_budget_can_be_used_and_nothing_above_it",
+    ),
+    Mutant(
+        "local leases: binary features cached for ever",
+        f"{LENDING}/table.py",
+        "stale_at = asked_at + lease.max_stale_seconds",
+        "stale_at = asked_at + 1000",
+        f"{LOCAL}binary_and_unlimited_features_are_cached_for_a_stated_time",
+    ),
+    Mutant(
+        "local leases: nothing is settled at the end of the process",
+        f"{LENDING}/ending.py",
+        "    atexit.register(settle_all)\n",
+        "",
+        f"{ENDING}the_end_of_the_process_settles",
+    ),
+    Mutant(
+        "local leases: SIGTERM is not handled",
+        f"{LENDING}/ending.py",
+        "        _sigterm.install()",
+        "        pass",
+        f"{ENDING}sigterm_settles_and_ends_the_process_by_the_signal",
+    ),
+    Mutant(
+        "local leases: the handler for SIGTERM that was there is not called",
+        f"{LENDING}/ending.py",
+        "            self.before(number, frame)",
+        "            pass",
+        f"{ENDING}a_handler_of_the_program_for_sigterm_is_called",
+    ),
+    Mutant(
+        "local leases: a fork uses the leases of its parent",
+        f"{LENDING}/ending.py",
+        "        worker.after_fork()",
+        "        pass",
+        f"{ENDING}a_forked_process_has_leases_of_its_own",
     ),
 )
 

@@ -194,10 +194,15 @@ IN_A_POOL = """
 import multiprocessing, sys
 import canuse
 
-address, user_id, feature_id, method = sys.argv[1:]
+address, user_id, feature_id, method, made = sys.argv[1:]
+
+def make():
+    return canuse.Client(address, timeout_seconds=20, leases={feature_id: canuse.Lease(report_seconds=10)})
+
+inherited = make() if made == "before" else None
 
 def use(_):
-    client = canuse.Client(address, timeout_seconds=20, leases={feature_id: canuse.Lease(report_seconds=10)})
+    client = inherited or make()
     yes = sum(bool(client.use_feature(user_id, feature_id)) for _ in range(500))
     while not client.use_feature(user_id, feature_id).local:
         yes += 1
@@ -206,22 +211,22 @@ def use(_):
 if __name__ == "__main__":
     context = multiprocessing.get_context(method)
     with context.Pool(2) as pool:
-        allowed = sum(pool.map(use, range(2)))
+        allowed = sum(pool.map(use, range(2), chunksize=1))
         pool.close()
         pool.join()
     sys.stdout.write(str(allowed))
 """
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize(("method", "made"), [("fork", "before"), ("fork", "after"), ("spawn", "after")])
 def test_the_end_of_a_process_of_multiprocessing_settles(
-    server: Canuse, plain: Client, tmp_path: Path, method: str
+    server: Canuse, plain: Client, tmp_path: Path, method: str, made: str
 ) -> None:
     names = subscriber(plain, BUDGET)
     program = tmp_path / "pool.py"
     program.write_text(IN_A_POOL)
     completed = subprocess.run(
-        [sys.executable, "-W", "ignore", str(program), server.address, *names, method],
+        [sys.executable, "-W", "ignore", str(program), server.address, *names, method, made],
         capture_output=True,
         text=True,
         timeout=120,
@@ -230,3 +235,41 @@ def test_the_end_of_a_process_of_multiprocessing_settles(
     assert (completed.returncode, completed.stderr) == (0, "")
     current = plain.show_usage(*names).current
     assert (current.used, current.reserved) == (int(completed.stdout), 0)
+
+
+CHAINED = """
+import os, signal, sys, time
+import canuse
+
+address, user_id, feature_id = sys.argv[1:]
+
+def make():
+    return canuse.Client(address, leases={feature_id: canuse.Lease()})
+
+def handle(number, frame):
+    sys.stdout.write("handled ")
+    before(number, frame)
+
+first = make()
+before = signal.signal(signal.SIGTERM, handle)
+second = make()
+while not first.use_feature(user_id, feature_id).local:
+    pass
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(60)
+"""
+
+
+def test_a_handler_that_calls_the_one_before_it_is_called_once(server: Canuse, plain: Client) -> None:
+    names = subscriber(plain, BUDGET)
+    completed = subprocess.run(
+        [sys.executable, "-W", "ignore", "-u", "-c", CHAINED, server.address, *names],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (completed.returncode, completed.stderr) == (-signal.SIGTERM, "")
+    # The signal comes again when everything is settled.
+    assert completed.stdout == "handled handled "
+    assert plain.show_usage(*names).current.reserved == 0

@@ -42,7 +42,7 @@ class EntitlementMethods(BaseClient):
         Returns:
             `access`, the `reason`, the `consumption` that the answer is based on, and with `explain` the `explanation`.
             If the service does not answer, the client does: as its setting `unavailable` says for the feature, or the
-            feature itself. Then the `failure` is set.
+            feature itself. Then the `failure` is set. With `leases`, it may be `local`.
 
         Raises:
             NotFound: The user or the feature does not exist.
@@ -153,7 +153,9 @@ class EntitlementMethods(BaseClient):
             metadata: Metadata to store with the event: at most 16 pairs, 2 KiB in total.
 
         Returns:
-            `access`, true if and only if the use was recorded, the `reason`, and the `consumption` after the call.
+            `access`, true if and only if the use was recorded, the `reason`, and the `consumption` after the call. With
+            `leases`, a use without `event_id` and `metadata` may be decided without a call: then the answer is `local`,
+            and the use is recorded later, with others.
 
         Raises:
             NotFound: The user or the feature does not exist.

@@ -17,7 +17,7 @@ from canuse.leases.clock import clock
 if TYPE_CHECKING:
     from canuse.leases.worker import Worker
 
-EXIT_SECONDS: Final = 2.0
+EXIT_SECONDS: Final = 5.0
 """How long the end of the process waits for leases to be settled."""
 FORK_SECONDS: Final = 1.0
 """How long a fork waits for calls of leases in flight."""
@@ -39,7 +39,8 @@ class _Sigterm:
 
     def install(self) -> None:
         """Handle SIGTERM, and then do what was done before. Only the main thread can."""
-        if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) == self.handle:
+        # Once: a handler that has replaced ours since then may call ours.
+        if self.before is not None or threading.current_thread() is not threading.main_thread():
             return
         before = signal.getsignal(signal.SIGTERM)
         if before is None or before is signal.SIG_IGN:
@@ -52,12 +53,13 @@ class _Sigterm:
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Handle the signal. It interrupts the main thread anywhere, so it must not wait for a lock."""
-        workers = [worker for worker in list(_workers.values()) if worker.table.accounts]
+        workers = list(_workers.values())
+        is_nothing_held = not any(worker.table.accounts for worker in workers)
         if callable(self.before):
             for worker in workers:
                 _started(worker.give_all_back)
             self.before(number, frame)
-        elif self.settled or not workers or not (self.settling or _started(self._settle, number)):
+        elif self.settled or is_nothing_held or not (self.settling or _started(self._settle, number)):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         else:
@@ -91,10 +93,14 @@ def register(worker: "Worker", *, sigterm: bool) -> None:
     atexit.unregister(settle_all)
     atexit.register(settle_all)
     if multiprocessing.parent_process() is not None:
-        # A process that it has forked ends without the functions of `atexit`.
-        multiprocessing.util.Finalize(None, settle_all, exitpriority=0)
+        _settle_with_multiprocessing()
     if sigterm:
         _sigterm.install()
+
+
+def _settle_with_multiprocessing(_: object = None) -> None:
+    """Settle at the end of a process of `multiprocessing`: a forked one does not call the functions of `atexit`."""
+    multiprocessing.util.Finalize(None, settle_all, exitpriority=0)
 
 
 def forget(worker: "Worker") -> None:
@@ -131,3 +137,4 @@ def _after_in_child() -> None:
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+multiprocessing.util.register_after_fork(_sigterm, _settle_with_multiprocessing)

@@ -31,9 +31,8 @@ class Lease:
         max_stale_seconds: How long the last answer of the service about an unlimited or a binary feature is repeated.
         max_users: Maximum number of users for whom it holds units of the feature. The least recently used are given
             back for others.
-        settle_on_sigterm: Whether SIGTERM makes the process record what was used before it ends. Otherwise it is used
-            since the last report that is not recorded. With any lease for which this is False, the client does not
-            handle SIGTERM.
+        settle_on_sigterm: Whether a process that SIGTERM ends records its last uses before. False, for any feature: the
+            client does not handle SIGTERM.
     """
 
     ahead_seconds: float = 2.0
