@@ -1158,14 +1158,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "local leases: used up to their expiry from the answer on",
-        f"{LENDING}/account.py",
+        f"{LENDING}/holding.py",
         "self._expires_at = call.made_at + self",
         "self._expires_at = self.now() + self",
         f"{ACCOUNT}a_lease_is_used_for_its_time_from_before_the_request_was_sent",
     ),
     Mutant(
         "local leases: used up to the end of the period from the answer on",
-        f"{LENDING}/account.py",
+        f"{LENDING}/holding.py",
         "self._period_ends_at = call.made_at + (",
         "self._period_ends_at = self.now() + (",
         f"{ACCOUNT}a_lease_is_used_up_to_the_end_of_its_period_from_before_the_request_was_sent",
