@@ -61,7 +61,7 @@ def test_a_user_is_subscribed_once_however_often_the_form_is_sent(
     # A second base package is an error beside the field, and what was typed stays.
     again = Sent(visitor, "/user/subscribe", id=user_id).send(package=package(client, []), trial_end="2099-01-01T00:00")
     assert again.status_code == 400
-    assert "replace it with ChangePackage" in Parsed(again.text).text
+    assert "ChangePackage replaces it in one step" in Parsed(again.text).text
     assert fields(again.text)["trial_end"] == "2099-01-01T00:00"
     assert "f-package-problem" in Parsed(again.text).attributes("select", "aria-describedby") + Parsed(
         again.text
