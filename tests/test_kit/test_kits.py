@@ -83,6 +83,12 @@ def test_terms_that_mean_nothing_are_refused_by_name(kit: Definitions, terms: ob
     assert "100/month" in caught.value.message
 
 
+def test_features_without_their_terms_are_refused(kit: Definitions) -> None:
+    # It was an AttributeError about the items of a list.
+    with pytest.raises(canuse.BadArgument, match=r"^features: .* of type list is not accepted; expected a map"):
+        kit.package("pro", ["api-calls"])  # type: ignore[arg-type]
+
+
 def test_time_moves_only_when_it_is_told_to(kit: Definitions, client: Client) -> None:
     kit.package("pro", {"api-calls": "1/month"})
     kit.user("124", "pro")

@@ -91,8 +91,10 @@ class Definitions(ABC):
             add_on: Whether it is an add-on. Default: a base package.
 
         Raises:
-            BadArgument: A value of `features` is none of these.
+            BadArgument: `features` is not a mapping, or a value of it is none of these.
         """
+        if not isinstance(features, Mapping):
+            raise bad_argument("features", features, 'a mapping, such as {"api-calls": "100/month", "sso": True}')
         entries = [_entry(feature_id, terms) for feature_id, terms in features.items()]
         for entry in entries:
             with suppress(AlreadyExists):
