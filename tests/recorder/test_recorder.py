@@ -161,12 +161,14 @@ def test_what_no_server_accepts_is_refused_at_once(
         assert recorder.depth == 0
 
 
-@pytest.mark.parametrize("settings", [{"max_events": 0}, {"max_events": "9"}, {"wait_seconds": -1}])
+@pytest.mark.parametrize(
+    "settings", [{"max_events": 0}, {"max_events": "9"}, {"wait_seconds": -1}, {"spool": ""}, {"spool": None}]
+)
 def test_settings_that_make_no_sense_are_refused_by_name(
     fake: FakeClient, tmp_path: Path, settings: dict[str, object]
 ) -> None:
     with pytest.raises(canuse.BadArgument, match=next(iter(settings))):
-        fake.recorder(tmp_path, **settings)  # type: ignore[arg-type]
+        fake.recorder(**{"spool": tmp_path, **settings})  # type: ignore[arg-type]
     fake.recorder(tmp_path).close()
 
 

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from threading import Condition, Thread
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self, cast
 from uuid import uuid4
 
 from canuse._arguments import bad_argument, positive
@@ -44,6 +44,8 @@ class Recorder:
         on_refused: Callable[[RefusedEvent], object] | None = None,
     ) -> None:
         """Open a spool, and start to send what is in it. `Client.recorder` describes the arguments."""
+        if not (spool and isinstance(cast("Any", spool), str | os.PathLike)):
+            raise bad_argument("spool", spool, "the path of a folder")
         if type(max_events) is not int or max_events < 1:
             raise bad_argument("max_events", max_events, "an int from 1 on")
         self._max_events = max_events
