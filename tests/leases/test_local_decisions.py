@@ -455,3 +455,25 @@ def test_a_recorder_keeps_what_cannot_be_settled(tmp_path_factory: pytest.TempPa
             assert again.flush(30)
         recorded = used(plain, user_id, feature_id)
         assert (used_before < recorded, recorded) == (True, yes)
+
+
+def test_the_server_decides_while_no_thread_can_be_started(
+    server: Canuse, plain: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id, feature_id = subscriber(plain, 1000)
+    start = threading.Thread.start
+
+    def start_others(thread: threading.Thread) -> None:
+        if thread.name == "canuse-leases":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with Client(server.address, leases={feature_id: LEASE}) as without:
+        client = Client(server.address, leases={feature_id: LEASE})
+        with monkeypatch.context() as context:
+            context.setattr(threading.Thread, "start", start_others)
+            answers = [each.use_feature(user_id, feature_id) for each in (client, without) for _ in range(10)]
+        assert [(answer.access, answer.local) for answer in answers] == [(True, False)] * 20
+    yes = 20 + use_until(client, user_id, feature_id, is_local)
+    client.close()
+    assert used_and_reserved(plain, user_id, feature_id) == (yes, 0)

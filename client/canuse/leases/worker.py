@@ -64,8 +64,13 @@ class Worker:
         if self._thread is None:
             with self._starting:
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="canuse-leases", daemon=True)
-                    self._thread.start()
+                    thread = threading.Thread(target=self._run, name="canuse-leases", daemon=True)
+                    try:
+                        thread.start()
+                    except RuntimeError:  # There are too many, or the interpreter ends: the server goes on deciding.
+                        account.queued = False
+                        return
+                    self._thread = thread
 
     def _run(self) -> None:
         """Make the calls that are due until told to end."""
