@@ -5,6 +5,9 @@ import copy
 import logging
 import pickle
 import re
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -477,3 +480,56 @@ def test_the_server_decides_while_no_thread_can_be_started(
     yes = 20 + use_until(client, user_id, feature_id, is_local)
     client.close()
     assert used_and_reserved(plain, user_id, feature_id) == (yes, 0)
+
+
+@pytest.mark.parametrize("kind", ["closed", "interrupted"])
+def test_the_end_waits_for_a_server_that_is_being_restarted(
+    tmp_path_factory: pytest.TempPathFactory, kind: str
+) -> None:
+    with running(Canuse(tmp_path_factory.mktemp("restarted"))) as server, Setup(server.address) as plain:
+        names = subscriber(plain, 100_000)
+        command = [sys.executable, "-W", "ignore", "-c", CLOSING, server.address, *names, kind]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdin
+            assert process.stdout
+            yes = int(process.stdout.readline())
+            server.stop()
+            process.stdin.write("close\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "closing\n"
+            if kind == "interrupted":
+                process.send_signal(signal.SIGINT)
+                assert process.stdout.readline() == "interrupted\n"
+            server.start()
+            process.communicate("end\n", timeout=90)
+            assert process.returncode == 0
+        assert used_and_reserved(plain, *names) == (yes, 0)
+
+
+CLOSING = """
+import sys, threading
+import canuse
+
+address, user_id, feature_id, kind = sys.argv[1:]
+lease = canuse.Lease(max_share=0.5, report_seconds=300, idle_seconds=600, ttl_seconds=600)
+client = canuse.Client(address, timeout_seconds=60, leases={feature_id: lease})
+yes = 1
+while not client.use_feature(user_id, feature_id).local:
+    yes += 1
+print(yes, flush=True)
+sys.stdin.readline()
+join = threading.Thread.join
+
+def told(thread, timeout=None):
+    join(thread, timeout)
+    threading.Thread.join = join
+    print("closing", flush=True)
+
+threading.Thread.join = told
+try:
+    client.close()
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    sys.stdin.readline()
+    client.can_use(user_id, feature_id)  # Connects again.
+"""

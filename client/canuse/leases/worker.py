@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from queue import Empty, SimpleQueue
@@ -22,6 +23,8 @@ MAX_TICK_SECONDS: Final = 0.25
 """How often accounts are looked at, at least, for what is due."""
 PAUSE_SECONDS: Final = 1.0
 """After what time an account is looked at again that failed for an unknown reason."""
+RETRY_SECONDS: Final = 0.1
+"""After what time an account that is to be settled before the end is tried again."""
 MAX_CALLS: Final = 8
 """How many calls of an account are made before those of others. Giving a lease back takes no more."""
 
@@ -159,23 +162,28 @@ class Worker:
     def close(self, timeout_seconds: float) -> list[Record]:
         """Settle all leases within a time, and end the thread; return what could not be reported."""
         deadline = clock() + timeout_seconds
-        accounts = self.table.stop()
-        ending.forget(self)
+        waiting = accounts = self.table.stop()
         if (thread := self._thread) is not None:
             self._queue.put(None)
             thread.join(timeout_seconds / 2)
-        unreported = []
+        try:
+            while waiting := [each for each in waiting if not self._settled(each, deadline)]:
+                if clock() >= deadline or not any(each.unreported for each in waiting):
+                    break
+                time.sleep(RETRY_SECONDS)  # A server that is being restarted answers again soon.
+        except RuntimeError:  # gRPC does not work in this process.
+            pass
+        unreported = [use for account in waiting for use in account.leftover()]
         for account in accounts:
-            try:
-                # After the time is up what is left is only counted.
-                is_settled = (left := deadline - clock()) > 0 and self.serve(account, left)
-            except RuntimeError:  # gRPC does not work in this process.
-                is_settled = False
-            if not is_settled:
-                unreported += account.leftover()
             self.table.remove(account)
+        # Not before: if this is interrupted, the end of the process does the rest.
+        ending.forget(self)
         self._end()
         return unreported
+
+    def _settled(self, account: Account, deadline: float) -> bool:
+        """Give a lease back; return whether nothing is left of it. After the time is up nothing is tried."""
+        return (left := deadline - clock()) > 0 and self.serve(account, left)
 
     def _note_failure(self, error: CanuseError) -> None:
         """Log the first failure of several in a row."""
