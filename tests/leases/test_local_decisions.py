@@ -506,6 +506,31 @@ def test_the_end_waits_for_a_server_that_is_being_restarted(
         assert used_and_reserved(plain, *names) == (yes, 0)
 
 
+def test_a_close_that_was_cancelled_can_be_repeated(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with running(Canuse(tmp_path_factory.mktemp("restarted"))) as server, Setup(server.address) as plain:
+        user_id, feature_id = subscriber(plain, 1000)
+        lease = Lease(max_share=0.5, report_seconds=300, ttl_seconds=600)
+        client = AsyncClient(server.address, timeout_seconds=5, leases={feature_id: lease})
+
+        async def use() -> int:
+            yes = 1
+            while not (await client.use_feature(user_id, feature_id)).local:
+                yes += 1
+            return yes
+
+        async def close_in_vain() -> None:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.close(), 0.1)
+
+        yes = asyncio.run(use())
+        server.stop()
+        asyncio.run(close_in_vain())  # It waits for the thread that settles.
+        assert client.leases().unreported > 0
+        server.start()
+        asyncio.run(client.close())
+        assert used_and_reserved(plain, user_id, feature_id) == (yes, 0)
+
+
 CLOSING = """
 import sys, threading
 import canuse

@@ -141,9 +141,11 @@ class BaseClient(Transport):
         """Close the connection; calls in flight raise ClientClosed. A channel that was passed in stays open.
 
         Leases are settled first, within `timeout_seconds`. Uses that cannot be recorded go to the attached recorder.
+        If that is interrupted or cancelled, the next call or the end of the process goes on with it.
         """
         if (leases := self._leases) is not None:
-            for use in await in_thread(lambda: leases.close(self._timeout_seconds)):
+            await in_thread(lambda: leases.settle(self._timeout_seconds))
+            for use in leases.end():
                 await self._keep_or_lose(leases, use)
         await self._connections.close()
 

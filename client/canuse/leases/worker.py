@@ -160,9 +160,14 @@ class Worker:
                 self._wake(account)
 
     def close(self, timeout_seconds: float) -> list[Record]:
-        """Settle all leases within a time, and end the thread; return what could not be reported."""
+        """Settle all leases within a time, and end; return what could not be reported."""
+        self.settle(timeout_seconds)
+        return self.end()
+
+    def settle(self, timeout_seconds: float) -> None:
+        """Settle all leases within a time, and end the thread. If it is interrupted, it may be called again."""
         deadline = clock() + timeout_seconds
-        waiting = accounts = self.table.stop()
+        waiting = self.table.stop()
         if (thread := self._thread) is not None:
             self._queue.put(None)
             thread.join(timeout_seconds / 2)
@@ -173,10 +178,13 @@ class Worker:
                 time.sleep(RETRY_SECONDS)  # A server that is being restarted answers again soon.
         except RuntimeError:  # gRPC does not work in this process.
             pass
-        unreported = [use for account in waiting for use in account.leftover()]
+
+    def end(self) -> list[Record]:
+        """Forget all leases; return what could not be reported. It makes no call."""
+        accounts = self.table.stop()
+        unreported = [use for account in accounts for use in account.leftover()]
         for account in accounts:
             self.table.remove(account)
-        # Not before: if this is interrupted, the end of the process does the rest.
         ending.forget(self)
         self._end()
         return unreported
