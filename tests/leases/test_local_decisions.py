@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import gc
 import logging
 import pickle
 import re
@@ -30,6 +31,7 @@ from canuse import (
     Source,
     v1,
 )
+from canuse.leases.account import Account
 from canuse.testing import FakeAsyncClient, FakeClient
 from support.load import running
 from support.local_decisions import is_local, is_no, use_until, wait_for
@@ -366,6 +368,31 @@ def test_no_more_users_than_stated_have_a_lease(server: Canuse, plain: Setup) ->
             wait_for(lambda: len(client.leases().held) <= 2)
         assert users[-1] in {each.user_id for each in client.leases().held}
     assert {user_id: used(plain, user_id, feature_id) for user_id in users} == yes
+
+
+async def test_many_users_one_after_the_other_leave_nothing_behind(server: Canuse, plain: Setup) -> None:
+    feature_id = unique("feature")
+    plain.create_feature(feature_id, type=v1.FEATURE_TYPE_CONSUMABLE)
+    package_id = package(plain, [v1.PackageFeature(feature_id=feature_id)])
+    users = [unique("user") for _ in range(800)]
+    lease = Lease(max_users=50, report_seconds=0.02, ttl_seconds=2)
+    before = accounts_in_memory()
+    async with AsyncClient(server.address, timeout_seconds=30, leases={feature_id: lease}) as client:
+
+        async def use(user_id: str) -> None:
+            await client.ensure_user(user_id, package_id=package_id)
+            for _ in range(3):
+                await client.use_feature(user_id, feature_id)
+
+        for first in range(0, len(users), 50):
+            await asyncio.gather(*map(use, users[first : first + 50]))
+        assert accounts_in_memory() - before < len(users) / 2
+    assert {used(plain, user_id, feature_id) for user_id in users} == {3}
+
+
+def accounts_in_memory() -> int:
+    """Return how many accounts there are, also where they only wait in a queue."""
+    return sum(isinstance(each, Account) for each in gc.get_objects())
 
 
 def test_uses_of_a_period_count_in_it_and_not_in_the_next_one(server: Canuse, plain: Setup) -> None:

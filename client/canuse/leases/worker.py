@@ -91,9 +91,11 @@ class Worker:
             now = clock()
             if now - looked_at >= self._tick_seconds:
                 looked_at = now
+                # In turn with those that need units, and each once: else the queue grows while there are many.
                 for each in list(self.table.accounts.values()):
-                    if each.due_at <= now:
-                        self._look_at(each)
+                    if each.due_at <= now and not each.queued:
+                        each.queued = True
+                        self._queue.put(each)
 
     def _look_at(self, account: Account) -> None:
         try:
