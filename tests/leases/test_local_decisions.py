@@ -309,6 +309,7 @@ def test_a_use_with_an_event_id_or_metadata_is_recorded_by_the_server(server: Ca
     [
         ({"ttl_seconds": 1}, "ttl_seconds: 1 is not from 2 seconds to 7 days"),
         ({"ttl_seconds": "4"}, "ttl_seconds: '4' of type str is not accepted"),
+        ({"report_seconds": 0.001}, "report_seconds: 0.001 is not at least 0.01"),
         ({"report_seconds": 16}, "report_seconds: 16 is not at most half of ttl_seconds"),
         ({"max_share": 1.5}, "max_share: 1.5 is not above 0 and at most 1"),
         ({"max_share": 0}, "max_share: 0 is not a number"),

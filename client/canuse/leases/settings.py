@@ -10,6 +10,7 @@ from canuse.errors import BadArgument
 
 MAX_AMOUNT: Final = 2**53 - 1
 MAX_TTL_SECONDS: Final = 7 * 24 * 60 * 60
+MIN_REPORT_SECONDS: Final = 0.01
 MAX_MARGIN_SECONDS: Final = 1.0
 
 
@@ -25,8 +26,8 @@ class Lease:
         max_share: Maximum part of what is left of the user's budget that it reserves, so that others get some, too.
         ttl_seconds: After what time units come back that were reserved by a process that crashed, 2 seconds to 7 days.
             So long at most the client decides while the service does not answer.
-        report_seconds: How often what was used is recorded. After `kill -9` or a power cut, what was used since the
-            last report is not recorded.
+        report_seconds: How often what was used is recorded, at least 0.01. After `kill -9` or a power cut, what was
+            used since the last report is not recorded.
         idle_seconds: After what time without use it gives the units back.
         max_stale_seconds: How long the last answer of the service about an unlimited or a binary feature is repeated.
         max_users: Maximum number of users for whom it holds units of the feature. The least recently used are given
@@ -51,6 +52,8 @@ class Lease:
             positive(name, getattr(self, name))
         if not 2 <= positive("ttl_seconds", self.ttl_seconds) <= MAX_TTL_SECONDS:
             raise BadArgument.of("ttl_seconds", f"{shown(self.ttl_seconds)} is not from 2 seconds to 7 days")
+        if self.report_seconds < MIN_REPORT_SECONDS:
+            raise BadArgument.of("report_seconds", f"{shown(self.report_seconds)} is not at least {MIN_REPORT_SECONDS}")
         if self.report_seconds > self.ttl_seconds / 2:
             accepted = "at most half of ttl_seconds, so that units are reported before they come back"
             raise BadArgument.of("report_seconds", f"{shown(self.report_seconds)} is not {accepted}")

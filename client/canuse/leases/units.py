@@ -1,6 +1,7 @@
 """The units of one user and feature that a client may use by itself: how many, and until when. No I/O."""
 
 import math
+import time
 from collections.abc import Callable
 from threading import Lock
 from typing import Final
@@ -31,13 +32,19 @@ class Units:
 
     def take(self, delta: int) -> tuple[Word, int] | None:
         """Use units; return the last word with the units used since, or None if they cannot be used."""
-        with self.lock:
+        # Threads that wait for a lock are handed it in turn, with a switch of threads for each use. With 8 threads this
+        # is five to nine times as fast.
+        while not self.lock.acquire(blocking=False):
+            time.sleep(0)
+        try:
             left = self.left - delta
             if left < 0 or self.now() >= self.usable_until:
                 return None
             self.left = left
             self.unreported = unreported = self.unreported + delta
             return self.word, unreported
+        finally:
+            self.lock.release()
 
     def has(self, delta: int) -> tuple[Word, int] | None:
         """Return the same for units that are there, and use none."""
