@@ -148,11 +148,11 @@ ELSEWHERE: Final = {
         "tests/deploy/test_chart.py::test_the_values_in_the_docs_work_and_the_manifests_are_valid"
     ),
     # Nothing is built or started: images come from registries, which the tests do without.
-    "docker build --file deploy/docker/Dockerfile --tag canuse:0.1.0 .": (
+    "docker build --file deploy/docker/Dockerfile --tag canuse:0.2.0 .": (
         "tests/deploy/test_image.py::test_what_the_dockerfile_copies_exists_and_is_sent_to_the_builder"
     ),
     "docker run --read-only --tmpfs /tmp --cap-drop=all --volume canuse:/var/lib/canuse --publish 50051:50051 "
-    "canuse:0.1.0": "tests/deploy/test_image.py::test_the_image_runs_without_rights_and_the_server_is_healthy_there",
+    "canuse:0.2.0": "tests/deploy/test_image.py::test_the_image_runs_without_rights_and_the_server_is_healthy_there",
     "docker compose --file deploy/docker/compose.yaml up --build --detach": (
         "tests/deploy/test_image.py::test_the_server_of_compose_is_reached_through_envoy_and_by_prometheus"
     ),
