@@ -560,9 +560,10 @@ def test_a_close_that_was_cancelled_can_be_repeated(tmp_path_factory: pytest.Tem
 
 
 CLOSING = """
-import sys, threading
+import signal, sys, threading
 import canuse
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # A job in the background of a shell ignores it.
 address, user_id, feature_id, kind = sys.argv[1:]
 lease = canuse.Lease(max_share=0.5, report_seconds=300, idle_seconds=600, ttl_seconds=600)
 client = canuse.Client(address, timeout_seconds=60, leases={feature_id: lease})
