@@ -16,6 +16,8 @@ from support.processes import Canuse
 from support.resources import unique
 from support.store_inspection import StoreInspector
 
+pytestmark = pytest.mark.extended
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 

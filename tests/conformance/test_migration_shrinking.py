@@ -11,6 +11,8 @@ from support.message_clients import Client
 from support.migrations import create_subscriber, migrate, of, publish
 from support.resources import Clock, binary, consumable, package, subscriber
 
+pytestmark = pytest.mark.extended
+
 ADD_ON = v1.PACKAGE_TYPE_ADD_ON
 DAY, NEVER = v1.RESET_PERIOD_DAY, v1.RESET_PERIOD_NEVER
 SWITCH: Final = v1.PackageFeature(feature_id="switch")

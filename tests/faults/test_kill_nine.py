@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from support.load import Events, callers, in_groups, running, used, wait_until
 from support.message_clients import Client
 from support.processes import Canuse
@@ -91,6 +93,7 @@ async def test_every_acknowledged_event_survives_a_kill_of_everything_under_load
         assert count(canuse, events) == len(events.acknowledged)
 
 
+@pytest.mark.extended
 async def test_by_default_an_event_survives_a_kill_of_everything_once_the_window_of_fsync_has_passed(
     tmp_path: Path,
 ) -> None:

@@ -299,6 +299,7 @@ def machine(shared_database: Database) -> Iterator[type[Machine]]:
         runner.run(store.close())
 
 
+@pytest.mark.extended
 def test_leases_agree_with_the_model_whatever_happens(machine: type[Machine]) -> None:
     run_state_machine_as_test(
         machine,

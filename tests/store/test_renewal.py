@@ -211,6 +211,7 @@ def grant_spans(draw: st.DrawFn) -> list[GrantSpan]:
     st.lists(st.integers(1, 120), max_size=6),
     st.integers(0, 60),
 )
+@pytest.mark.extended
 @settings(max_examples=80, deadline=None)
 async def test_when_reads_happen_makes_no_difference_to_what_is_counted(
     shared_store: Store,

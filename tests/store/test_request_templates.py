@@ -62,6 +62,7 @@ ids = st.lists(
 )
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(("method", "kind"), METHODS)
 @given(before=few_fields, after=few_fields, strange=st.booleans(), ids=ids)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

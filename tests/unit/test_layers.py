@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 import canuse_server
 
 ROOT: Final = Path(str(canuse_server.__file__)).parent
@@ -91,6 +93,7 @@ def test_no_part_of_the_store_imports_one_above_it() -> None:
     assert upwards == []
 
 
+@pytest.mark.extended
 def test_a_door_of_the_http_port_can_be_deleted_alone() -> None:
     http = ROOT / "transport" / "http"
     doors = [folder for folder in http.iterdir() if (folder / "__init__.py").exists()]
