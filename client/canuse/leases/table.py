@@ -45,7 +45,7 @@ class Table:
         if account is None or type(delta) is not int or delta < 1 or (taken := account.take(delta)) is None:
             return None
         if account.left < account.low:
-            self._look_at(account)
+            self.queue(account)
         return use_answer(*taken)
 
     def check(self, user_id: str, feature_id: str, delta: int) -> CanUseAnswer | None:
@@ -72,7 +72,7 @@ class Table:
         account = self.accounts.get(key)
         if account is not None:
             if account.decided_elsewhere(delta):
-                self._look_at(account)
+                self.queue(account)
             return
         left = available(answer.reason, answer.message.consumption)
         with self.lock:
@@ -85,7 +85,7 @@ class Table:
                 return
             del self._candidates[key]
             account = self.accounts[key] = Account(user_id, feature_id, lease, wanted, self._now)
-        self._look_at(account)
+        self.queue(account)
         self._evict(feature_id, lease.max_users, account)
 
     def note_check(self, user_id: str, answer: CanUseAnswer, asked_at: float) -> None:
@@ -131,7 +131,8 @@ class Table:
             account.stop()
         return accounts
 
-    def _look_at(self, account: Account) -> None:
+    def queue(self, account: Account) -> None:
+        """Let the calls of an account be made, unless it waits for that already."""
         if not account.queued:
             account.queued = True
             self._wake(account)
@@ -143,7 +144,7 @@ class Table:
         if len(others) > max_users:
             oldest = min((each for each in others if each is not added), key=lambda each: each.used_at, default=added)
             oldest.stop()
-            self._look_at(oldest)
+            self.queue(oldest)
 
 
 def _make_room(entries: "dict[Key, Candidate] | dict[Key, tuple[CanUseAnswer, float]]", limit: int) -> None:

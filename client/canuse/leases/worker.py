@@ -93,9 +93,8 @@ class Worker:
                 looked_at = now
                 # In turn with those that need units, and each once: else the queue grows while there are many.
                 for each in list(self.table.accounts.values()):
-                    if each.due_at <= now and not each.queued:
-                        each.queued = True
-                        self._queue.put(each)
+                    if each.due_at <= now:
+                        self.table.queue(each)
 
     def _look_at(self, account: Account) -> None:
         try:
@@ -157,9 +156,7 @@ class Worker:
     def give_all_back(self) -> None:
         """Take no more leases, and let the thread settle those that there are."""
         for account in self.table.stop():
-            if not account.queued:
-                account.queued = True
-                self._wake(account)
+            self.table.queue(account)
 
     def close(self, timeout_seconds: float) -> list[Record]:
         """Settle all leases within a time, and end; return what could not be reported."""
