@@ -15,8 +15,8 @@ WORK_SECONDS: Final = 0.0003
 """Approximate time of work between breaks."""
 YIELD_SECONDS: Final = 0.0005
 """Length of a break while more than one call is in progress; the event loop rounds it up to a millisecond. The threads
-of the batch lane need it: they get Python's global lock when the event loop is idle, or else after five
-milliseconds."""
+of the batch lane need it: they get Python's global lock when the event loop is idle, or else after a switch
+interval."""
 SHARE_SECONDS: Final = 0.00015
 """Time of work after which a call that does not take breaks yields once to others."""
 
