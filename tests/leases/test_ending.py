@@ -1,6 +1,5 @@
 """What is recorded when a process ends: by itself, by SIGTERM, by `kill -9`; and what a fork inherits."""
 
-import os
 import signal
 import struct
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.local_decisions import MAX_WAIT_SECONDS, wait_for
+from support.load import MAX_WAIT_SECONDS, until
 from support.message_clients import Client
 from support.processes import Canuse
 from support.resources import subscriber
@@ -47,7 +46,7 @@ class Caller:
     def use_some(self) -> None:
         """Wait until it has gone on for some time."""
         before = self.allowed
-        wait_for(lambda: self.allowed > before + 200)
+        until(lambda: self.allowed > before + 200)
 
     def ended(self) -> tuple[int, str]:
         """Wait until it has ended; return its exit status and what it wrote to stderr."""
@@ -108,7 +107,7 @@ def test_a_program_that_goes_on_after_sigterm_has_given_its_leases_back(
         caller.process.send_signal(signal.SIGTERM)
         assert caller.process.stdout
         assert caller.process.stdout.readline() == "told to end\n"
-        wait_for(lambda: caller.counts()[1] == 0)
+        until(lambda: caller.counts()[1] == 0)
         caller.use_some()
         assert caller.counts()[1] == 0
         caller.process.kill()
@@ -129,7 +128,7 @@ def test_after_kill_nine_the_rest_comes_back_and_only_the_last_report_is_missing
     server: Canuse, plain: Client, tmp_path: Path, kind: str
 ) -> None:
     with calling(server, plain, tmp_path, "loop", kind) as caller:
-        wait_for(lambda: caller.counts()[0] > 100)
+        until(lambda: caller.counts()[0] > 100)
         caller.use_some()
         reported = caller.counts()[0]
         caller.process.kill()
@@ -137,7 +136,7 @@ def test_after_kill_nine_the_rest_comes_back_and_only_the_last_report_is_missing
         used, reserved = caller.counts()
         assert reported <= used <= caller.allowed + 1
         assert caller.allowed - used <= reserved, "what it was allowed was not reserved until then"
-        wait_for(lambda: caller.counts()[1] == 0)
+        until(lambda: caller.counts()[1] == 0)
         # Nothing above the budget but what the process had not reported.
         rest = BUDGET - used
         assert plain.use_feature(*caller.names, rest).access
@@ -175,19 +174,19 @@ sys.stdout.write(f"{yes + 4 * 300}")
 """
 
 
-def test_a_forked_process_has_leases_of_its_own(server: Canuse, plain: Client) -> None:
-    names = subscriber(plain, BUDGET)
+def check_program(plain: Client, names: tuple[str, str], *arguments: str) -> None:
+    """Check that a program ends well, and that what it prints is what was used of a feature; nothing is reserved."""
     completed = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORKING, server.address, *names],
-        capture_output=True,
-        text=True,
-        env=os.environ,
-        timeout=120,
-        check=False,
+        [sys.executable, "-W", "ignore", *arguments], capture_output=True, text=True, timeout=120, check=False
     )
     assert (completed.returncode, completed.stderr) == (0, "")
     current = plain.show_usage(*names).current
     assert (current.used, current.reserved) == (int(completed.stdout), 0)
+
+
+def test_a_forked_process_has_leases_of_its_own(server: Canuse, plain: Client) -> None:
+    names = subscriber(plain, BUDGET)
+    check_program(plain, names, "-c", FORKING, server.address, *names)
 
 
 IN_A_POOL = """
@@ -225,16 +224,7 @@ def test_the_end_of_a_process_of_multiprocessing_settles(
     names = subscriber(plain, BUDGET)
     program = tmp_path / "pool.py"
     program.write_text(IN_A_POOL)
-    completed = subprocess.run(
-        [sys.executable, "-W", "ignore", str(program), server.address, *names, method, made],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert (completed.returncode, completed.stderr) == (0, "")
-    current = plain.show_usage(*names).current
-    assert (current.used, current.reserved) == (int(completed.stdout), 0)
+    check_program(plain, names, str(program), server.address, *names, method, made)
 
 
 CHAINED = """

@@ -33,8 +33,8 @@ from canuse import (
 )
 from canuse.leases.account import Account
 from canuse.testing import FakeAsyncClient, FakeClient
-from support.load import running
-from support.local_decisions import is_local, is_no, use_until, wait_for
+from support.load import running, until
+from support.local_decisions import is_local, is_no, use_until
 from support.message_clients import Client as Setup
 from support.processes import Canuse
 from support.resources import binary, package, subscriber, unique
@@ -78,16 +78,16 @@ def test_what_was_used_is_recorded_while_the_client_goes_on(server: Canuse, plai
     lease = Lease(report_seconds=0.1)
     with Client(server.address, leases={feature_id: lease}) as client:
         yes = use_until(client, user_id, feature_id, is_local)
-        wait_for(lambda: used(plain, user_id, feature_id) == yes)
-        wait_for(lambda: client.leases().unreported == 0)
+        until(lambda: used(plain, user_id, feature_id) == yes)
+        until(lambda: client.leases().unreported == 0)
 
 
 def test_units_that_are_not_used_are_given_back(server: Canuse, plain: Setup) -> None:
     user_id, feature_id = subscriber(plain, 1000)
     with Client(server.address, leases={feature_id: Lease(idle_seconds=0.3)}) as client:
         yes = use_until(client, user_id, feature_id, is_local)
-        wait_for(lambda: used_and_reserved(plain, user_id, feature_id) == (yes, 0))
-        wait_for(lambda: client.leases().held == ())
+        until(lambda: used_and_reserved(plain, user_id, feature_id) == (yes, 0))
+        until(lambda: client.leases().held == ())
         assert use_until(client, user_id, feature_id, is_local)
 
 
@@ -169,7 +169,7 @@ def test_an_asyncio_client_keeps_its_leases_from_one_event_loop_to_the_next(serv
         return (await client.use_feature(user_id, feature_id)).local
 
     yes = asyncio.run(use(200))
-    wait_for(lambda: any(lease.left > 3 for lease in client.leases().held))
+    until(lambda: any(lease.left > 3 for lease in client.leases().held))
     for _ in range(3):
         assert asyncio.run(use_once())
     yes += 3
@@ -185,7 +185,7 @@ def test_a_local_answer_is_what_the_server_would_have_answered(server: Canuse, p
     user_id, feature_id = subscriber(plain, 1000)
     with Client(server.address, leases={feature_id: QUICK}) as client:
         yes = use_until(client, user_id, feature_id, is_local)
-        wait_for(lambda: used(plain, user_id, feature_id) == yes and not client.leases().unreported)
+        until(lambda: used(plain, user_id, feature_id) == yes and not client.leases().unreported)
         answer = client.use_feature(user_id, feature_id, 2)
         assert isinstance(answer, canuse.UseFeatureAnswer)
         assert answer
@@ -211,7 +211,7 @@ def test_a_check_of_a_leased_feature_is_answered_locally(server: Canuse, plain: 
     plain.update_feature(feature_id, on_unavailable=v1.ON_UNAVAILABLE_ALLOW)
     with Client(server.address, leases={feature_id: QUICK}) as client:
         yes = use_until(client, user_id, feature_id, is_local)
-        wait_for(lambda: used(plain, user_id, feature_id) == yes and not client.leases().unreported)
+        until(lambda: used(plain, user_id, feature_id) == yes and not client.leases().unreported)
         asked = client.can_use(user_id, feature_id)
         assert not asked.local
         [held] = client.leases().held
@@ -240,7 +240,7 @@ def test_binary_and_unlimited_features_are_cached_for_a_stated_time(server: Canu
         yes = use_until(client, user_id, unlimited, is_local)
         plain.update_user(user_id, disabled=True)
         for feature_id in (switch, unlimited):
-            wait_for(lambda: not client.can_use(user_id, feature_id))  # noqa: B023 - it waits
+            until(lambda: not client.can_use(user_id, feature_id))  # noqa: B023 - it waits
         yes += use_until(client, user_id, unlimited, is_no)
         refused = client.use_feature(user_id, unlimited)
         assert (refused.reason, refused.local) == (Reason.REASON_USER_DISABLED, False)
@@ -366,7 +366,7 @@ def test_no_more_users_than_stated_have_a_lease(server: Canuse, plain: Setup) ->
         for user_id in users:
             plain.ensure_user(user_id, package_id=package_id)
             yes[user_id] = use_until(client, user_id, feature_id, is_local)
-            wait_for(lambda: len(client.leases().held) <= 2)
+            until(lambda: len(client.leases().held) <= 2)
         assert users[-1] in {each.user_id for each in client.leases().held}
     assert {user_id: used(plain, user_id, feature_id) for user_id in users} == yes
 
@@ -427,7 +427,7 @@ def test_a_lease_of_a_period_that_a_change_of_package_has_ended_is_given_back(se
         counts = client.use_feature(user_id, feature_id).consumption
         assert counts
         assert counts.budget == 30
-        wait_for(lambda: client.leases().held == ())
+        until(lambda: client.leases().held == ())
 
 
 def test_units_of_a_deleted_user_are_reported_as_lost(
@@ -458,12 +458,12 @@ def test_a_lease_goes_on_while_the_server_is_away_and_everything_is_recorded_aft
                 for _ in range(1000):
                     yes += bool(client.use_feature(user_id, feature_id))
                 yes += use_until(client, user_id, feature_id, is_local)
-                wait_for(lambda: any(lease.left > 9 for lease in client.leases().held))
+                until(lambda: any(lease.left > 9 for lease in client.leases().held))
                 end()
                 assert client.use_feature(user_id, feature_id).local
                 yes += 1
                 server.start()
-                wait_for(lambda: used(plain, user_id, feature_id) == yes)  # noqa: B023 - it waits
+                until(lambda: used(plain, user_id, feature_id) == yes)  # noqa: B023 - it waits
         assert used_and_reserved(plain, user_id, feature_id) == (yes, 0)
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from canuse import v1
-from support.load import running
-from support.local_decisions import wait_for
+from support.load import running, until
 from support.message_clients import Client
 from support.processes import Canuse
 from support.resources import unique
@@ -53,7 +52,7 @@ class Round:
             outputs = [process.communicate(timeout=self.seconds + 60) for process in processes]
             for number, (printed, errors) in enumerate(outputs):
                 assert processes[number].returncode == 0 or number == killed, printed + errors
-            wait_for(lambda: not list(self.reserved(plain, feature_id)), self.ttl_seconds + 30)
+            until(lambda: not list(self.reserved(plain, feature_id)), self.ttl_seconds + 30)
             allowed = [struct.unpack(f"<{USERS}q", path.read_bytes()) for path in allowed_paths]
             for user in range(USERS):
                 used = plain.show_usage(f"user-{user}", feature_id).current.used

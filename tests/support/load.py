@@ -117,9 +117,9 @@ class Events:
         await asyncio.gather(*(work(clients[number % len(clients)]) for number in range(workers)))
 
 
-def until(condition: Callable[[], object]) -> None:
+def until(condition: Callable[[], object], seconds: float = MAX_WAIT_SECONDS) -> None:
     """Block the thread until a condition holds."""
-    deadline = time.monotonic() + MAX_WAIT_SECONDS
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)

@@ -4,8 +4,7 @@ import time
 from collections.abc import Callable
 
 from canuse import Client, UseFeatureAnswer
-
-MAX_WAIT_SECONDS = 30
+from support.load import MAX_WAIT_SECONDS
 
 
 def use_until(
@@ -29,11 +28,3 @@ def is_local(answer: UseFeatureAnswer) -> bool:
 def is_no(answer: UseFeatureAnswer) -> bool:
     """Whether an answer is a no."""
     return not answer
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = MAX_WAIT_SECONDS) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
